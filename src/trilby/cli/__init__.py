@@ -1,0 +1,1 @@
+"""The trilby command: the only room that prints."""

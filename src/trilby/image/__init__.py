@@ -1,0 +1,1 @@
+"""Names, registries, transports, copying and trust of images."""

@@ -1,0 +1,1 @@
+"""CNI: conflists, plugins, results."""

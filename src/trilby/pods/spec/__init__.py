@@ -1,0 +1,1 @@
+"""From a pod's and an image's configuration to an OCI runtime config."""

@@ -1,0 +1,1 @@
+"""Layers, images and containers on disk, in the containers/storage format."""
