@@ -1,0 +1,37 @@
+# The commands that a person types. `make demo` and `make test` install what they need.
+.PHONY: help setup demo test unit lint man bench clean
+
+# Tools of the venv first; iptables and runc may be in sbin, which not every root has in its PATH.
+export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
+
+PYTHON := $(CURDIR)/.venv/bin/python
+# Further arguments: make test ARGS='-k storage -x'
+ARGS ?=
+
+help: ## Show the targets
+	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: ## Install what the other targets need (they do it by themselves)
+	@scripts/setup
+
+demo: setup ## Run a pod from a registry of its own, look at it, and remove everything again
+	@scripts/demo
+
+test: setup ## Run the whole test suite (root; about ten minutes at most)
+	@$(PYTHON) -m pytest --durations=15 $(ARGS)
+
+unit: setup ## Run the tests that need neither root nor other programs
+	@$(PYTHON) -m pytest --durations=5 tests/unit $(ARGS)
+
+lint: setup ## Check the code: ruff, mypy --strict, codespell, and the layers
+	@$(PYTHON) -m pytest -q tests/unit/test_linters.py tests/unit/test_layers.py tests/unit/test_project.py $(ARGS)
+
+man: setup ## Write the man pages into docs/man
+	@$(PYTHON) -m trilby.cli.manpage docs/man
+
+bench: setup ## Compare with podman, skopeo and buildah (see tests/bench)
+	@$(PYTHON) -m tests.bench $(ARGS)
+
+clean: ## Remove the venv, caches and build files
+	@rm -rf .venv build .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info
+	@find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
