@@ -1,0 +1,1 @@
+"""Storage drivers: how a layer becomes a root file system."""
