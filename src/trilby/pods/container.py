@@ -1,0 +1,305 @@
+"""Creating a container: name, root file system, OCI config, and the runtime's create by conmon."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from trilby.oci import codec
+from trilby.pods import monitor
+from trilby.pods.container_rootfs import IdMappings, ImageFacts
+from trilby.pods.engine_parts import Parts
+from trilby.pods.engine_tasks import finish, in_thread
+from trilby.pods.errors import (
+    ContainerNotFound,
+    InvalidPodConfig,
+    NameInUse,
+    RuntimeFailed,
+    SandboxNotReady,
+)
+from trilby.pods.events import EventType
+from trilby.pods.journal import AnyStep, Home, Journal, Name, Processes, Rootfs, Tree
+from trilby.pods.model_common import NamespaceMode
+from trilby.pods.model_container import ContainerConfig
+from trilby.pods.model_status import ContainerUser
+from trilby.pods.recovery_undo import undo, undo_after_failure
+from trilby.pods.runtime import warm_cgroups
+from trilby.pods.sandbox_cgroup import cgroup_path, container_cgroup
+from trilby.pods.sandbox_files import write_config
+from trilby.pods.spec.namespaces import user_mappings
+from trilby.pods.state import (
+    CREATED,
+    CREATING,
+    FAILED,
+    READY,
+    ContainerLive,
+    ContainerRecord,
+    SandboxRecord,
+    new_id,
+)
+from trilby.pods.state_locks import Held, locked, take_lock
+from trilby.pods.state_status import START_ERROR_CODE
+
+if TYPE_CHECKING:
+    from trilby.pods.spec.inputs import BuiltSpec
+
+DEFAULT_STOP_SIGNAL = "SIGTERM"
+
+
+async def create_container(parts: Parts, sandbox_id: str, config: ContainerConfig) -> str:
+    """See Engine.create_container."""
+    sandbox_id = parts.layout.find_sandbox(sandbox_id)
+    if pending := parts.pending.get(sandbox_id):
+        # This engine holds the sandbox' lock itself, until its network is up.
+        with pending.use():
+            return await _create(parts, parts.layout.load_sandbox(sandbox_id), config)
+    async with locked(parts.layout.lock(sandbox_id), shared=True):
+        sandbox = parts.layout.load_sandbox(sandbox_id)
+        live = parts.layout.load_sandbox_live(sandbox_id)
+        if live is None or live.phase != READY:
+            raise SandboxNotReady(
+                f"creating container {config.name}: sandbox {sandbox_id[:12]} is not ready",
+                hint="a stopped sandbox is not started again; run a new one",
+            )
+        return await _create(parts, sandbox, config)
+
+
+async def _create(parts: Parts, sandbox: SandboxRecord, config: ContainerConfig) -> str:
+    if not config.name or not config.image.image:
+        raise InvalidPodConfig("a container needs a name and an image")
+    warm_cgroups()
+    container_id = new_id()
+    while (lock := await _reserve(parts, sandbox, container_id, config)) is None:
+        existing = await _existing(parts, sandbox, config)
+        if existing:
+            return existing
+    steps = _steps(parts, sandbox, container_id, config)
+    try:
+        await _make(parts, sandbox, container_id, config, steps)
+    except BaseException:
+        await finish(undo_after_failure(parts, steps))
+        lock.unlink()
+        raise
+    finally:
+        lock.release()
+    parts.events.publish(EventType.CREATED, container_id, sandbox.id)
+    return container_id
+
+
+def full_name(sandbox: SandboxRecord, config: ContainerConfig) -> str:
+    """The name that is unique on the node, in the convention of Kubernetes runtimes."""
+    pod = sandbox.config
+    return f"k8s_{config.name}_{pod.name}_{pod.namespace}_{pod.uid}_{config.attempt}"
+
+
+async def _reserve(
+    parts: Parts, sandbox: SandboxRecord, container_id: str, config: ContainerConfig
+) -> Held | None:
+    lock = await take_lock(parts.layout.lock(container_id))
+    try:
+        os.symlink(container_id, parts.layout.name_link(full_name(sandbox, config)))
+        return lock
+    except BaseException as error:
+        lock.unlink()
+        lock.release()
+        if isinstance(error, FileExistsError):
+            return None
+        raise
+
+
+async def _existing(parts: Parts, sandbox: SandboxRecord, config: ContainerConfig) -> str | None:
+    """The container that has the name, after waiting for its creation; None if the name is free.
+
+    Clears one away whose maker died. Raises NameInUse when it is another sandbox'.
+    """
+    link = parts.layout.name_link(full_name(sandbox, config))
+    try:
+        container_id = os.readlink(link)
+    except FileNotFoundError:
+        return None
+    async with locked(parts.layout.lock(container_id)) as lock:
+        try:
+            record = parts.layout.load_container(sandbox.id, container_id)
+        except ContainerNotFound:
+            record = None
+        live = parts.layout.load_container_live(container_id)
+        if record is None or (live is not None and live.phase == CREATING):
+            directory = parts.layout.container_dir(sandbox.id, container_id)
+            steps = [*Journal(directory).read(), Home(directory), Name(link, container_id)]
+            await undo(parts, steps)
+            lock.unlink()
+            return None
+    if record.config != config:
+        raise NameInUse(
+            f"container {record.full_name} exists as {container_id[:12]}, configured otherwise",
+            hint="remove it, or ask with the next attempt number",
+        )
+    return container_id
+
+
+def _steps(
+    parts: Parts, sandbox: SandboxRecord, container_id: str, config: ContainerConfig
+) -> list[AnyStep]:
+    """All that will be made outside the process."""
+    cgroup = cgroup_path(container_cgroup(parts.config, sandbox.cgroup, container_id))
+    return [
+        Name(parts.layout.name_link(full_name(sandbox, config)), container_id),
+        Home(parts.layout.container_dir(sandbox.id, container_id)),
+        Tree(parts.layout.bundle(container_id)),
+        Rootfs(container_id),
+        Processes(container_id, sandbox.handler, cgroup),
+    ]
+
+
+async def _make(
+    parts: Parts,
+    sandbox: SandboxRecord,
+    container_id: str,
+    config: ContainerConfig,
+    steps: list[AnyStep],
+) -> None:
+    record, images = await in_thread(_prepare, parts, sandbox, container_id, config, steps)
+    try:
+        live = await _created(parts, record)
+    finally:
+        for image in images:
+            # The container's own mount namespace holds what it needs of them.
+            await in_thread(parts.rootfs.unmount_image, image)
+    parts.layout.save_container_live(container_id, live)
+
+
+async def _created(parts: Parts, record: ContainerRecord) -> ContainerLive:
+    """Have it created. What the runtime refuses stays as evidence, and fails when it is started.
+
+    Runtimes differ in when they find out that a program does not exist, at create or at start;
+    for the caller it is always the start, as the Kubernetes CRI has a state for that.
+    """
+    runtime = parts.runtimes.get(record.handler)
+    try:
+        made = await monitor.create(parts.config.conmon, runtime, _request(parts, record))
+    except RuntimeFailed as error:
+        return ContainerLive(
+            phase=FAILED,
+            monitor_pid=monitor.read_pid(f"{parts.layout.bundle(record.id)}/conmon.pid"),
+            finished_at=time.time_ns(),
+            exit_code=START_ERROR_CODE,
+            message=error.message,
+            hint=error.hint,
+        )
+    return ContainerLive(
+        phase=CREATED,
+        pid=made.pid,
+        pid_start=made.pid_start,
+        monitor_pid=made.monitor_pid,
+        monitor_start=made.monitor_start,
+    )
+
+
+def _prepare(
+    parts: Parts,
+    sandbox: SandboxRecord,
+    container_id: str,
+    config: ContainerConfig,
+    steps: list[AnyStep],
+) -> tuple[ContainerRecord, list[str]]:
+    """Everything that blocks, before conmon; runs in a thread. Also the images it mounted."""
+    # Imported here: the spec builder is large, and this thread runs beside the pod's network.
+    from trilby.pods.container_bundle import build_bundle
+
+    layout = parts.layout
+    directory = layout.container_dir(sandbox.id, container_id)
+    bundle = layout.bundle(container_id)
+    os.mkdir(directory, 0o700)
+    Journal(directory).write(steps)
+    os.mkdir(bundle, 0o711)
+    layout.save_container_live(container_id, ContainerLive(phase=CREATING))
+    name = full_name(sandbox, config)
+    metadata = msgspec.json.encode(
+        {
+            "manager": "trilby",
+            "engine": parts.config.root,
+            "pod-id": sandbox.id,
+            "pod-name": sandbox.full_name,
+            "container-name": config.name,
+            "image-name": config.image.user_specified or config.image.image,
+        }
+    ).decode()
+    ids = IdMappings(*user_mappings(sandbox.config.security.namespaces.userns))
+    image = parts.rootfs.create(container_id, name, config.image.image, metadata, ids)
+    mounted: list[str] = []
+    try:
+        rootfs = parts.rootfs.mount(container_id)
+        built = build_bundle(parts, sandbox, container_id, config, image, rootfs, mounted)
+        record = _record(parts, sandbox, container_id, config, image, built)
+        os.makedirs(os.path.dirname(record.log_path), 0o755, exist_ok=True)
+        if os.path.islink(record.log_path) and not os.path.exists(record.log_path):
+            os.unlink(record.log_path)  # conmon would follow what a removed container left
+        write_config(bundle, codec.encode(built.spec))
+        layout.save_container(record)
+    except BaseException:
+        for path in mounted:
+            parts.rootfs.unmount_image(path)
+        raise
+    return record, mounted
+
+
+def _record(
+    parts: Parts,
+    sandbox: SandboxRecord,
+    container_id: str,
+    config: ContainerConfig,
+    image: ImageFacts,
+    built: BuiltSpec,
+) -> ContainerRecord:
+    user = built.user
+    return ContainerRecord(
+        id=container_id,
+        sandbox_id=sandbox.id,
+        full_name=full_name(sandbox, config),
+        config=config,
+        created_at=time.time_ns(),
+        handler=sandbox.handler,
+        log_path=_log_path(sandbox, config),
+        cgroup=cgroup_path(container_cgroup(parts.config, sandbox.cgroup, container_id)),
+        image_id=image.id,
+        image_ref=image.ref,
+        stop_signal=_stop_signal(config, image),
+        user=ContainerUser(uid=user.uid, gid=user.gid, supplemental_groups=user.groups),
+        warnings=built.warnings,
+        shares_pids=config.security.namespaces.pid is not NamespaceMode.CONTAINER,
+    )
+
+
+def _log_path(sandbox: SandboxRecord, config: ContainerConfig) -> str:
+    """Where the log goes; without a name in the request, it has that of the container."""
+    name = config.log_path or f"{config.name}/{config.attempt}.log"
+    path = os.path.normpath(f"{sandbox.log_directory}/{name.lstrip('/')}")
+    if not path.startswith(f"{os.path.normpath(sandbox.log_directory)}/"):
+        raise InvalidPodConfig(f"log path {name!r} leads out of the pod's log directory")
+    return path
+
+
+def _stop_signal(config: ContainerConfig, image: ImageFacts) -> str:
+    return config.stop_signal or image.config.config.stop_signal or DEFAULT_STOP_SIGNAL
+
+
+def _request(parts: Parts, record: ContainerRecord) -> monitor.MonitorRequest:
+    config = record.config
+    settings = parts.config
+    log = "journald:" if settings.log_to_journald else f"k8s-file:{record.log_path}"
+    return monitor.MonitorRequest(
+        container_id=record.id,
+        name=record.full_name,
+        bundle=parts.layout.bundle(record.id),
+        persist_dir=parts.layout.container_dir(record.sandbox_id, record.id),
+        exits=parts.layout.exits,
+        log=log,
+        terminal=config.tty,
+        stdin=config.stdin,
+        leave_stdin_open=config.stdin and not config.stdin_once,
+        log_size_max=settings.log_size_max,
+        no_sync_log=settings.no_sync_log,
+    )
