@@ -1,0 +1,1 @@
+"""The trilby image commands, one file each."""

@@ -1,0 +1,1 @@
+"""The trilby pod commands, one file each."""

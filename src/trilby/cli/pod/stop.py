@@ -1,0 +1,75 @@
+"""trilby pod stop."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from trilby.cli.settings import Settings
+
+if TYPE_CHECKING:
+    from trilby.pods.embedded.events import Event
+    from trilby.pods.embedded.listing import PodView
+
+
+@click.command("stop", epilog="Example: trilby pod stop -t 5 hello")
+@click.argument("pods", metavar="[POD]...", nargs=-1)
+@click.option("-a", "--all", "everything", is_flag=True, help="Every pod.")
+@click.option("-i", "--ignore", is_flag=True, help="A pod that is not there is no error.")
+@click.option(
+    "-t", "--time", "grace", type=float, default=None, metavar="SECONDS",
+    help="Grace period [default: the manifest's own].",
+)  # fmt: skip
+@click.pass_obj
+def command(
+    settings: Settings, pods: tuple[str, ...], everything: bool, ignore: bool, grace: float | None
+) -> None:
+    """Stop pods: preStop hooks, stop signals, and after the grace period SIGKILL.
+
+    A pod that runs in the foreground of another command is ended there.
+    """
+    from trilby.cli.running import run_async
+
+    if bool(pods) == everything:
+        raise click.UsageError("give pods, or --all")
+    run_async(_stop(settings, pods, ignore, grace))
+
+
+async def _stop(
+    settings: Settings, pods: tuple[str, ...], ignore: bool, grace: float | None
+) -> None:
+    from trilby.cli.pod.foreground import view_folder
+    from trilby.pods.embedded.operations import stop_pod
+
+    with settings.images() as images:
+        async with settings.engine(images) as engine:
+            for view in select(settings, pods, ignore):
+                await stop_pod(engine, view_folder(settings, view), view, grace, tell)
+                click.echo(view.name)
+
+
+def select(settings: Settings, pods: tuple[str, ...], ignore: bool) -> list[PodView]:
+    """The pods that are named, or all. Raises PodNotFound unless ``ignore``."""
+    from trilby.pods.embedded.errors import PodNotFound
+    from trilby.pods.embedded.listing import PodList
+
+    listing = PodList(settings.engine_config())
+    if not pods:
+        return listing.all()
+    found = []
+    for ref in pods:
+        try:
+            found.append(listing.find(ref))
+        except PodNotFound:
+            if not ignore:
+                raise
+    return found
+
+
+def tell(event: Event) -> None:
+    """Notices of hooks that failed, on stderr."""
+    from trilby.pods.embedded.events import Notice
+
+    if isinstance(event, Notice):
+        click.echo(f"container {event.container}: {event.text}", err=True)
