@@ -1,0 +1,52 @@
+"""The command line of the benchmarks: ``python -m tests.bench`` from the root of the repository.
+
+Needs root, podman, skopeo, docker-registry, runc, conmon, the CNI plugins, and some time. Nothing
+is asserted: the figures are for reading. Everything is on tmpfs and gone afterwards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.bench import listing, place, pods, pull, report
+
+Benchmark = Callable[[place.Place, int], list[report.Section]]
+
+BENCHMARKS: dict[str, tuple[Benchmark, int]] = {
+    "pull": (pull.measure, 7),
+    "pods": (pods.measure, 20),
+    "list": (listing.measure, 15),
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run what was asked for, print the tables, write the JSON."""
+    options = _parser().parse_args(arguments)
+    chosen = options.only.split(",") if options.only else list(BENCHMARKS)
+    unknown = set(chosen) - set(BENCHMARKS)
+    if unknown:
+        sys.exit(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
+    machine = place.machine()
+    sections: list[report.Section] = []
+    with place.own_place(options.work) as here:
+        for name in chosen:
+            measure, rounds = BENCHMARKS[name]
+            print(f"{name} ...", file=sys.stderr, flush=True)
+            sections += measure(here, options.rounds or rounds)
+    print(report.show(machine, sections))
+    if options.json:
+        options.json.write_bytes(report.encode(machine, sections))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("--only", metavar="NAMES", help="of pull,pods,list; all by default")
+    parser.add_argument("--rounds", type=int, help="of each benchmark; by default 7, 20 and 15")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where every round goes")
+    parser.add_argument(
+        "--work", type=Path, metavar="DIR", help="keep the images here for the next run"
+    )
+    return parser
