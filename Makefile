@@ -1,5 +1,5 @@
 # The commands that a person types. `make demo` and `make test` install what they need.
-.PHONY: help setup demo test unit lint man bench clean
+.PHONY: help setup demo test unit lint man proto bench clean
 
 # Tools of the venv first; iptables and runc may be in sbin, which not every root has in its PATH.
 export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
@@ -28,6 +28,9 @@ lint: setup ## Check the code: ruff, mypy --strict, codespell, and the layers
 
 man: setup ## Write the man pages into docs/man
 	@$(PYTHON) -m trilby.cli.manpage docs/man
+
+proto: setup ## Write the messages' Python modules from src/trilby/cri/proto/*.proto
+	@$(PYTHON) -m grpc_tools.protoc -Isrc --python_out=src --pyi_out=src src/trilby/cri/proto/*.proto
 
 bench: setup ## Compare with podman, skopeo and buildah (see tests/bench)
 	@$(PYTHON) -m tests.bench $(ARGS)
