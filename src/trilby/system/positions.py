@@ -24,11 +24,17 @@ _AT_LINE = re.compile(r"\(at line (\d+)")
 
 
 class Positions:
-    """Where the keys of one document stand; lines count from 1."""
+    """Where the keys of one document stand; lines and columns count from 1."""
 
-    def __init__(self, path: str, lines: dict[tuple[Key, ...], int]) -> None:
+    def __init__(
+        self,
+        path: str,
+        lines: dict[tuple[Key, ...], int],
+        columns: dict[tuple[Key, ...], int] | None = None,
+    ) -> None:
         self.path = path
         self._lines = lines
+        self._columns = columns or {}
 
     def line(self, key: Sequence[Key]) -> int | None:
         """The line of ("table", "key", 0), of its nearest known parent, or None."""
@@ -43,6 +49,14 @@ class Positions:
         """``path:line`` for a message, ``path`` when the line is not known."""
         line = self.line(key)
         return self.path if line is None else f"{self.path}:{line}"
+
+    def place(self, key: Sequence[Key] = ()) -> str:
+        """``path:line:column`` of the key or its nearest known parent, as far as it is known."""
+        path = tuple(key)
+        while path and path not in self._lines:
+            path = path[:-1]
+        column = self._columns.get(path)
+        return self.where(path) if column is None else f"{self.where(path)}:{column}"
 
     def keys(self) -> list[tuple[Key, ...]]:
         """All keys that have a position, in their order."""
@@ -59,11 +73,11 @@ def toml_loads(text: str, name: str) -> tuple[dict[str, Data], Positions]:
     """The same for text; ``name`` is for messages."""
     import tomllib
 
-    from trilby.system.positions_toml import toml_lines
+    from trilby.system.positions_toml import toml_places
 
     try:
         data: dict[str, Data] = tomllib.loads(text)
-        lines = toml_lines(text)
+        places = toml_places(text)
     except tomllib.TOMLDecodeError as error:
         said = str(error)
         found = _AT_LINE.search(said)
@@ -71,7 +85,9 @@ def toml_loads(text: str, name: str) -> tuple[dict[str, Data], Positions]:
         raise ConfigSyntaxError(f"{name}:{line}: {said}") from error
     except RecursionError as error:
         raise ConfigSyntaxError(f"{name}:1: nested too deep") from error
-    return data, Positions(name, lines)
+    lines = {key: line for key, (line, _) in places.items()}
+    columns = {key: column for key, (_, column) in places.items()}
+    return data, Positions(name, lines, columns)
 
 
 def json_load(path: str | os.PathLike[str]) -> tuple[Data, Positions]:

@@ -1,4 +1,4 @@
-"""Lines of tables, keys and array items in TOML text; TOML 1.0, sections Keys, Table, Array."""
+"""Places of tables, keys and array items in TOML text; TOML 1.0, sections Keys, Table, Array."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 Key = str | int
 Path = tuple[Key, ...]
+# Line and column, both from 1; columns count characters.
+Place = tuple[int, int]
 
 _SPACE = re.compile(r"[ \t]*")
 _FILL = re.compile(r"(?:[ \t\r\n,]|#[^\n]*)*")
@@ -27,19 +29,19 @@ class _Scanner:
     def __init__(self, text: str) -> None:
         self.text = text
         self.at = 0
-        self.lines: dict[Path, int] = {}
+        self.places: dict[Path, Place] = {}
         # How many [[name]] of each array of tables came so far.
         self.counts: dict[Path, int] = {}
         self._counted_to = 0
         self._line = 1
 
-    def line(self) -> int:
+    def place(self) -> Place:
         self._line += self.text.count("\n", self._counted_to, self.at)
         self._counted_to = self.at
-        return self._line
+        return self._line, self.at - self.text.rfind("\n", 0, self.at)
 
-    def note(self, path: Path) -> None:
-        self.lines.setdefault(path, self.line())
+    def note(self, path: Path, place: Place | None = None) -> None:
+        self.places.setdefault(path, place or self.place())
 
     def skip(self, pattern: re.Pattern[str]) -> str:
         match = pattern.match(self.text, self.at)
@@ -69,6 +71,7 @@ class _Scanner:
                 return
 
     def header(self, brackets: int) -> Path:
+        start = self.place()
         self.at += brackets
         keys = self.dotted_key()
         path: Path = ()
@@ -78,9 +81,9 @@ class _Scanner:
             if last and brackets == 2:
                 self.counts[path] = self.counts.get(path, -1) + 1
             if path in self.counts:
-                self.note(path)
+                self.note(path, start)
                 path = (*path, self.counts[path])
-        self.note(path)
+        self.note(path, start)
         self.at += brackets
         return path
 
@@ -102,10 +105,10 @@ class _Scanner:
 
     def pair(self, table: Path) -> None:
         path = table
-        start = self.line()
+        start = self.place()
         for key in self.dotted_key():
             path = (*path, key)
-            self.lines.setdefault(path, start)
+            self.note(path, start)
         if self.peek("="):
             self.at += 1
             self.skip(_SPACE)
@@ -136,8 +139,11 @@ class _Scanner:
         self.at += 1
 
 
-def toml_lines(text: str) -> dict[Path, int]:
-    """{("table", "key", 0, …): line} for every table, key and array item of valid TOML text."""
+def toml_places(text: str) -> dict[Path, Place]:
+    """{("table", "key", 0, …): (line, column)} for all tables, keys and array items of TOML text.
+
+    The text must be valid.
+    """
     scanner = _Scanner(text)
     scanner.document()
-    return scanner.lines
+    return scanner.places

@@ -72,6 +72,23 @@ def test_toml_lines(key: tuple[str | int, ...], line: int) -> None:
     assert data["a"]["q.k"] == '[[not]]\none"" two""'  # type: ignore[index,call-overload]
 
 
+@pytest.mark.parametrize(
+    ("key", "place"),
+    [
+        (("a",), "f:2:1"),
+        (("a", "x"), "f:3:1"),
+        (("a", "arr", 0), "f:8:3"),
+        (("a", "arr", 1, "b"), "f:9:4"),
+        (("a", "arr", 1, "c", 0), "f:9:16"),
+        (("a", "a", "b", "c"), "f:13:1"),
+        (("t", 1, "v", "missing"), "f:24:1"),
+        (("nowhere",), "f"),
+    ],
+)
+def test_toml_columns(key: tuple[str | int, ...], place: str) -> None:
+    assert toml_loads(DOCUMENT, "f")[1].place(key) == place
+
+
 def test_an_unknown_key_has_no_line() -> None:
     _, positions = toml_loads(DOCUMENT, "f")
     assert positions.line(("nowhere",)) is None
