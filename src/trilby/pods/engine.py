@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from trilby.pods.attach import AttachedStreams
     from trilby.pods.events import ContainerEvent
     from trilby.pods.exec import ExecResult, ExecSession, ExecStreams
+    from trilby.pods.handlers import HandlerFeatures
     from trilby.pods.logs import Entry
     from trilby.pods.logs_read import LogOptions
     from trilby.pods.model_common import Resources
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from trilby.pods.model_sandbox import SandboxConfig
     from trilby.pods.model_status import ContainerStats, SandboxStats
     from trilby.pods.stats import Sampler
+    from trilby.pods.trace import Stage
 
 
 class Engine:
@@ -90,6 +92,22 @@ class Engine:
     ) -> None:
         await self.close()
 
+    @property
+    def config(self) -> EngineConfig:
+        return self._parts.config
+
+    def handlers(self) -> list[str]:
+        """Names of the runtime handlers whose program is installed."""
+        from trilby.pods import handlers
+
+        return handlers.installed(self._parts)
+
+    async def handler_features(self) -> dict[str, HandlerFeatures]:
+        """What each installed handler can do; the default one also under the name ""."""
+        from trilby.pods import handlers
+
+        return await asyncio.to_thread(handlers.features, self._parts)
+
     # Sandboxes
 
     async def run_sandbox(self, config: SandboxConfig, *, wait_network: bool = True) -> str:
@@ -128,6 +146,20 @@ class Engine:
     def sandbox_status(self, sandbox_id: str) -> SandboxStatus:
         """Raises SandboxNotFound. ``sandbox_id`` may be a unique prefix."""
         return self._parts.inventory.sandbox(sandbox_id)
+
+    def sandbox_details(self, sandbox_id: str) -> dict[str, object]:
+        """What is known besides the status, for people. Raises SandboxNotFound."""
+        from trilby.pods import details
+
+        return details.sandbox_details(self._parts, sandbox_id)
+
+    async def update_sandbox_resources(
+        self, sandbox_id: str, *, overhead: Resources | None, resources: Resources | None
+    ) -> None:
+        """Record new limits of the whole pod. Raises SandboxNotFound, SandboxNotReady."""
+        from trilby.pods import sandbox_update
+
+        await sandbox_update.update_sandbox_resources(self._parts, sandbox_id, overhead, resources)
 
     def list_sandboxes(self) -> list[SandboxStatus]:
         """All sandboxes, newest first."""
@@ -177,6 +209,12 @@ class Engine:
     def container_status(self, container_id: str) -> ContainerStatus:
         """Raises ContainerNotFound. ``container_id`` may be a unique prefix."""
         return self._parts.inventory.container(container_id)
+
+    def container_details(self, container_id: str) -> dict[str, object]:
+        """What is known besides the status, for people. Raises ContainerNotFound."""
+        from trilby.pods import details
+
+        return details.container_details(self._parts, container_id)
 
     def list_containers(self, sandbox_id: str | None = None) -> list[ContainerStatus]:
         """All containers (of one sandbox), newest first. Raises SandboxNotFound."""
@@ -238,12 +276,15 @@ class Engine:
         return await attach.attach(self._parts, container_id)
 
     async def reopen_log(self, container_id: str) -> None:
-        """Have conmon reopen the log file after it was rotated."""
+        """Have conmon reopen the log file after it was rotated; returns when it has.
+
+        Raises WrongContainerState, MonitorFailed (also when conmon does not do it in time).
+        """
         from trilby.pods import monitor
         from trilby.pods.exec import running
 
         record = running(self._parts, container_id)
-        monitor.reopen_log(self._parts.layout.bundle(record.id))
+        await monitor.reopen_log(self._parts.layout.bundle(record.id), record.log_path)
 
     def log_path(self, container_id: str) -> Path:
         """Where the container's log is."""
@@ -292,15 +333,21 @@ class Engine:
 
     # Watching
 
+    def trace(self, sandbox_id: str) -> list[Stage]:
+        """The stages of what this engine did for a sandbox, by their beginning."""
+        return self._parts.traces.of(self._parts.layout.find_sandbox(sandbox_id))
+
     def container_stats(self, container_id: str) -> ContainerStats:
         """What it uses; rates from the second call on. Reads the writable layer: use a thread."""
-        return self._stats().container(container_id)
+        return self.sampler.container(container_id)
 
     def sandbox_stats(self, sandbox_id: str) -> SandboxStats:
         """What the pod and its containers use; see container_stats."""
-        return self._stats().sandbox(sandbox_id)
+        return self.sampler.sandbox(sandbox_id)
 
-    def _stats(self) -> Sampler:
+    @property
+    def sampler(self) -> Sampler:
+        """Statistics of many at once. Its methods block: use a thread."""
         if self._sampler is None:
             from trilby.pods.stats import Sampler
 

@@ -14,6 +14,7 @@ from trilby.pods.events import Broadcaster
 from trilby.pods.runtime import Runtimes
 from trilby.pods.state import Layout
 from trilby.pods.state_status import Inventory
+from trilby.pods.trace import Traces
 
 if TYPE_CHECKING:
     from trilby.pods.network.service import PodNetwork
@@ -60,6 +61,7 @@ class Parts:
         self.inventory = Inventory(self.layout)
         self.runtimes = Runtimes(config)
         self.events = Broadcaster(self.layout)
+        self.traces = Traces()
         self.pending: dict[str, Pending] = {}
         self._network: PodNetwork | None = None
 

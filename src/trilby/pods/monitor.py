@@ -9,6 +9,7 @@ on ``attach`` in the bundle; and takes orders from the fifo ``ctl`` there.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import re
@@ -19,8 +20,10 @@ from trilby.pods.errors import MonitorFailed, RuntimeFailed
 from trilby.pods.runtime import Runtime
 from trilby.pods.state_process import start_time
 from trilby.system import process
+from trilby.system.events import IN_CREATE, IN_MOVED_TO, Inotify
 
 CREATE_TIMEOUT = 240.0
+REOPEN_TIMEOUT = 10.0
 _RESIZE = 1
 # runc's log lines: time="..." level=error msg="..."
 _MESSAGE = re.compile(r'^time="[^"]*" level=\w+ msg="(.*)"$')
@@ -149,9 +152,24 @@ def resize(bundle: str, rows: int, columns: int) -> None:
     _control(bundle, f"{_RESIZE} {rows} {columns}\n")
 
 
-def reopen_log(bundle: str) -> None:
-    """Have conmon reopen the log file. Raises MonitorFailed; never waits."""
-    _control(bundle, f"{_REOPEN_LOG} 0 0\n")
+async def reopen_log(bundle: str, log_path: str, timeout: float = REOPEN_TIMEOUT) -> None:
+    """Have conmon reopen the log file, and wait until it is there.
+
+    Raises MonitorFailed, also when conmon does not do it within ``timeout`` seconds.
+    """
+    directory, name = os.path.split(log_path)
+    with contextlib.closing(Inotify([directory], IN_CREATE | IN_MOVED_TO)) as changes:
+        _control(bundle, f"{_REOPEN_LOG} 0 0\n")
+        try:
+            async with asyncio.timeout(timeout):
+                async for change in changes:
+                    # conmon makes a file beside it, and renames that.
+                    if change.name == name or change.overflow:
+                        return
+        except TimeoutError:
+            raise MonitorFailed(
+                f"reopening log {log_path}: conmon did not do it within {timeout:.0f} s"
+            ) from None
 
 
 def _control(bundle: str, order: str) -> None:

@@ -26,6 +26,7 @@ from typing import Final, TypeVar
 import msgspec
 
 from trilby.pods.errors import ContainerNotFound, SandboxNotFound, StateCorrupt
+from trilby.pods.model_common import Resources
 from trilby.pods.model_container import ContainerConfig
 from trilby.pods.model_sandbox import SandboxConfig
 from trilby.pods.model_status import ContainerUser
@@ -69,6 +70,8 @@ class SandboxLive(msgspec.Struct, frozen=True, kw_only=True):
     infra_start: int = 0
     reason: str = ""
     message: str = ""
+    overhead: Resources | None = None  # after update_sandbox_resources
+    resources: Resources | None = None
 
 
 class ContainerRecord(msgspec.Struct, frozen=True, kw_only=True):
