@@ -20,7 +20,8 @@ class StorageConfig(Struct, frozen=True):
     """Where a store lives and how its driver behaves.
 
     Paths are absolute. ``driver`` "" means: what is on disk, else the first usable of
-    ``driver_priority``. ``driver_options`` are ``key=value`` in the order given, keys with or
+    ``driver_priority``; ``driver_place`` is where it stands, ``path:line``, if a file named it.
+    ``driver_options`` are ``key=value`` in the order given, keys with or
     without the driver's name in front; later ones win. ``option_places`` say where they stand,
     ``path:line``, if they come from files. ``sources`` are the files read.
     ``warnings`` name unknown keys as ``path:line: …``; they were logged already.
@@ -29,6 +30,7 @@ class StorageConfig(Struct, frozen=True):
     graphroot: str
     runroot: str
     driver: str = ""
+    driver_place: str = ""
     driver_priority: tuple[str, ...] = ("overlay",)
     driver_options: tuple[str, ...] = ()
     option_places: tuple[str, ...] = ()
@@ -73,6 +75,7 @@ def load_storage_config(
         if key.rpartition(".")[2].lower() in ("imagestore", "additionalimagestore") and value:
             stores.append(value)
     graph_default, run_default = default_roots(env, owner)
+    chosen = driver or env.get("STORAGE_DRIVER", "")
     graphroot = _absolute(root or (values.graphroot if values else "") or graph_default, "root")
     run = _absolute(runroot or (values.runroot if values else "") or run_default, "runroot")
     for warning in values.warnings if values else ():
@@ -80,7 +83,8 @@ def load_storage_config(
     return StorageConfig(
         graphroot=graphroot,
         runroot=run,
-        driver=driver or env.get("STORAGE_DRIVER", "") or (values.driver if values else ""),
+        driver=chosen or (values.driver if values else ""),
+        driver_place=values.driver_place if values and not chosen else "",
         driver_priority=tuple(values.driver_priority if values else ()) or ("overlay",),
         driver_options=tuple(driver_options),
         option_places=tuple(places),

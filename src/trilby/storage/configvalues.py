@@ -31,6 +31,7 @@ class Values:
         self.graphroot = ""
         self.runroot = ""
         self.driver = ""
+        self.driver_place = ""
         self.driver_priority: list[str] = []
         self.additional_image_stores: list[str] = []
         self.transient_store = False
@@ -78,7 +79,7 @@ class _File:
     def _storage(self, table: Mapping[str, Data]) -> None:
         values = self.values
         actions: dict[str, Callable[[Data, tuple[str, ...]], None]] = {
-            "driver": lambda value, key: setattr(values, "driver", self._text(value, *key)),
+            "driver": self._driver,
             "driver_priority": self._priority,
             "graphroot": self._root,
             "rootless_storage_path": self._rootless_path,
@@ -95,6 +96,10 @@ class _File:
                 actions[name](table[name], ("storage", name))
             else:
                 self._unknown("storage", name)
+
+    def _driver(self, value: Data, key: tuple[str, ...]) -> None:
+        self.values.driver = self._text(value, *key)
+        self.values.driver_place = self.positions.where(key) if self.values.driver else ""
 
     def _options(self, table: Mapping[str, Data]) -> None:
         specific: list[tuple[str, tuple[str, ...]]] = []

@@ -103,6 +103,14 @@ def test_environment_and_flags(host: Host) -> None:
     assert config.driver_options == ("x=y",)
 
 
+def test_an_unknown_driver_has_a_line(host: Host) -> None:
+    path = host.write("etc/storage.conf", '[storage]\ndriver = "btrfs"\n')
+    with pytest.raises(StorageConfigError, match=rf"^{path}:2: storage.driver: .*'btrfs'"):
+        open_driver(host.load())
+    with pytest.raises(StorageConfigError, match="^opening .*'zfs'"):
+        open_driver(host.load(driver="zfs"))
+
+
 def test_lists_can_be_added_to(host: Host) -> None:
     host.write("etc/storage.conf", '[storage.options]\nadditionalimagestores = ["/a"]\n')
     host.write(

@@ -19,8 +19,10 @@ def open_driver(config: StorageConfig) -> Driver:
     name = "overlay" if config.driver == "overlay2" else config.driver
     name = name or _on_disk(config.graphroot) or _preferred(config)
     if name not in DRIVERS:
+        place = config.driver_place
+        where = f"{place}: storage.driver" if place else f"opening {config.graphroot}"
         raise StorageConfigError(
-            f"opening {config.graphroot}: the storage driver {name!r} is not supported",
+            f"{where}: the storage driver {name!r} is not supported",
             hint=f"drivers: {', '.join(DRIVERS)}",
         )
     options = driver_options(config, name)
