@@ -8,9 +8,10 @@ import pytest
 from tests.support.embedded import Stage
 
 from trilby.pods.embedded.errors import PodRunning
-from trilby.pods.embedded.events import Exited, Started
+from trilby.pods.embedded.events import Exited, Notice, Started
 from trilby.pods.embedded.operations import remove_pod, stop_pod
 from trilby.pods.embedded.runner import PodFailed
+from trilby.pods.embedded.worker import Backoff
 
 
 def ignore(event: object) -> None:
@@ -59,6 +60,21 @@ async def test_on_failure_tries_again_until_it_succeeds(stage: Stage) -> None:
     assert good and pod.exits("main") == [1, 1, 0]
     assert pod.view().restarts() == 2
     assert len(stage.engine.list_containers()) == 2, "of ended tries the last two are kept"
+
+
+async def test_the_first_restart_does_not_wait(stage: Stage) -> None:
+    pod = stage.pod("""
+        restartPolicy: Always
+        containers:
+        - {name: main, image: busybox, imagePullPolicy: Never, command: ["false"]}
+        """)
+    pod.runner.backoff = Backoff(initial=30, longest=300)
+    pod.start()
+    await pod.until(Exited, "main", 2)
+    await pod.until(Notice, "main")
+    assert pod.notices("main") == "restarting in 30 s"
+    await pod.stop()
+    assert pod.exits("main") == [1, 1]
 
 
 async def test_a_command_that_does_not_exist(stage: Stage) -> None:

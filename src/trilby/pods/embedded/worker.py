@@ -29,7 +29,10 @@ MESSAGE_LIMIT = 4096
 
 
 class Backoff(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds before a restart: doubled each time, forgotten after a long run."""
+    """Seconds before the second and later restarts in a row: doubled each time.
+
+    The first one is made at once, as the kubelet makes it; a long run counts as no failure.
+    """
 
     initial: float = 10.0
     longest: float = 300.0
@@ -80,19 +83,21 @@ class Worker:
 
     async def run(self) -> int:
         """The exit code of the last try."""
-        delay = self.context.backoff.initial
+        backoff = self.context.backoff
+        delay = 0.0
         while True:
             begun = monotonic()
             code = await self.run_once()
-            if monotonic() - begun > self.context.backoff.forgotten_after:
-                delay = self.context.backoff.initial
+            if monotonic() - begun > backoff.forgotten_after:
+                delay = 0.0
             if self.stopping or not self._again(code):
                 return code
-            self._emit(f"restarting in {delay:g} s")
-            self._note(waiting="CrashLoopBackOff")
-            if await self._stopped_within(delay):
-                return code
-            delay = min(delay * 2, self.context.backoff.longest)
+            if delay:
+                self._emit(f"restarting in {delay:g} s")
+                self._note(waiting="CrashLoopBackOff")
+                if await self._stopped_within(delay):
+                    return code
+            delay = min(delay * 2, backoff.longest) or backoff.initial
             self.attempt += 1
             self._note(restarts=self.attempt)
             if self.container_id:
