@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from trilby.image.registries import Registries
     from trilby.image.service_find import Found
     from trilby.image.transport import Source
+    from trilby.oci.descriptor import Platform
     from trilby.storage.store import Store
 
 log = logging.getLogger(__name__)
@@ -202,6 +203,8 @@ class Puller:
             # Clean-up must run to its end even if the caller gives up a second time.
             await asyncio.shield(asyncio.ensure_future(destination.close()))
         image_id = destination.image_id
+        if context.platform is not None:
+            await asyncio.to_thread(self._warn_of_platform, source, image_id, context.platform)
         changed = not before or any(found != image_id for found in before.values())
         return PulledImage(
             id=image_id,
@@ -209,6 +212,16 @@ class Puller:
             digest=str(result.source_digest),
             changed=changed,
         )
+
+    def _warn_of_platform(self, source: Source, image_id: str, wanted: Platform) -> None:
+        """An image that has one platform only is taken as it is, which may be a surprise."""
+        from trilby.image.inspect import image_config
+        from trilby.oci.platform import match
+
+        image = self._store.image(image_id)
+        found = image_config(self._store, image).platform if image else None
+        if found is not None and not match(found, wanted):
+            log.warning("%s is an image for %s, not for %s", source.reference, found, wanted)
 
     def _id_of(self, name: str) -> str:
         image = self._store.image(name)

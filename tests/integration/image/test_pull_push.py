@@ -205,6 +205,23 @@ async def test_other_platforms(
     assert images.find(by_digest).id == pair[1].config.digest[7:]
 
 
+async def test_a_single_platform_that_is_not_the_one_wanted(
+    images: Images,
+    registry: TestRegistry,
+    context: ImageContext,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    image = small_image(platform="linux/amd64")
+    name = await published(tmp_path, registry, context, image, "single:1")
+    amd = context.with_changes(platform=parse("linux/amd64"))
+    assert (await images.pull(name, "always", context=amd)).changed
+    assert caplog.text == ""
+    arm = context.with_changes(platform=parse("linux/arm64"))
+    assert (await images.pull(name, "always", context=arm)).id == image.config.digest[7:]
+    assert f"{name} is an image for linux/amd64, not for linux/arm64" in caplog.text
+
+
 async def test_by_digest(
     images: Images, registry: TestRegistry, context: ImageContext, tmp_path: Path
 ) -> None:
