@@ -10,6 +10,8 @@ from collections.abc import Mapping
 
 import click
 
+from trilby.cli.switches import spelled_out
+
 
 class LazyGroup(click.Group):
     """Commands from a table of name -> (module, one line of help).
@@ -53,7 +55,10 @@ class LazyGroup(click.Group):
             near = difflib.get_close_matches(name, self.table, 1)
             hint = f" Did you mean {near[0]}?" if near else ""
             ctx.fail(f"No such command {name!r}.{hint}")
-        return super().resolve_command(ctx, args)
+        resolved, command, rest = super().resolve_command(ctx, args)
+        if command is not None and not isinstance(command, click.Group):
+            rest = spelled_out(command, rest)
+        return resolved, command, rest
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -14,9 +14,13 @@ import pytest
 
 from trilby import errors
 from trilby.cli import main
+from trilby.cli.image.list import Row
 from trilby.cli.lazy import LazyGroup
 from trilby.cli.output import Column, human_age, human_size, print_rows, render
+from trilby.cli.pod.exec import command as exec_command
 from trilby.cli.running import Terminated, run_async
+from trilby.cli.switches import spelled_out
+from trilby.image.service_list import ImageSummary
 
 ROOT = Path(__file__).resolve().parents[3]
 HEAVY = "asyncio aiohttp rich yaml ssl isal zstandard pysequoia multiprocessing".split()
@@ -84,6 +88,40 @@ def test_wrong_usage_is_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -
     assert status == 2 and out == "" and "Error: " in said
 
 
+SWITCHED = click.Command(
+    "switched",
+    params=[
+        click.Argument(["rest"], nargs=-1),
+        click.Option(["--tls-verify/--no-tls-verify"], default=None),
+        click.Option(["-q", "--quiet"], is_flag=True),
+        click.Option(["--creds"]),
+    ],
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("--tls-verify=false x", "--no-tls-verify x"),
+        ("x --tls-verify=TRUE", "x --tls-verify"),
+        ("--quiet=false x --quiet=1", "x --quiet"),
+        ("--creds=false --unknown=true -q", "--creds=false --unknown=true -q"),
+        ("-- --quiet=false", "-- --quiet=false"),
+    ],
+)
+def test_switches_as_podman_has_them(given: str, meant: str) -> None:
+    assert spelled_out(SWITCHED, given.split()) == meant.split()
+
+
+def test_another_programs_switches_are_its_own() -> None:
+    assert spelled_out(exec_command, ["pod", "ls", "--tty=false"]) == ["pod", "ls", "--tty=false"]
+
+
+def test_a_switch_is_true_or_false(capsys: pytest.CaptureFixture[str]) -> None:
+    status, _, said = call(capsys, "image", "pull", "--tls-verify=maybe", "x")
+    assert status == 2 and "--tls-verify: 'maybe' is neither true nor false" in said
+
+
 @pytest.mark.parametrize(
     ("raised", "status", "said"),
     [
@@ -110,6 +148,13 @@ def test_errors_are_exit_statuses(
 
     assert main.run(failing, []) == status
     assert capsys.readouterr().err.lstrip() == said
+
+
+def test_a_manifest_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, _, said = call(capsys, "pod", "run", f"{tmp_path}/none.yaml")
+    assert status == 3 and said == f"Error: {tmp_path}/none.yaml: there is no such manifest\n"
+    status, _, said = call(capsys, "pod", "run", str(tmp_path))
+    assert status == 2 and f"{tmp_path}: cannot be read" in said
 
 
 def test_the_help_tells_every_exit_status() -> None:
@@ -198,6 +243,21 @@ def test_sizes(size: float, text: str) -> None:
 )  # fmt: skip
 def test_ages(age: float, text: str) -> None:
     assert human_age(age) == text
+
+
+@pytest.mark.parametrize(
+    ("name", "repository", "tag"),
+    [
+        ("host:5000/a/b:1", "host:5000/a/b", "1"),
+        (f"host:5000/a/b@sha256:{'0' * 64}", "host:5000/a/b", "<none>"),
+        ("host:5000/a", "host:5000/a", "<none>"),
+        ("", "<none>", "<none>"),
+    ],
+)
+def test_names_as_repository_and_tag(name: str, repository: str, tag: str) -> None:
+    image = ImageSummary(id="1", names=(), repo_digests=(), digest="", created=0, size=0)
+    row = Row(image, name)
+    assert (row.repository, row.tag) == (repository, tag)
 
 
 COLUMNS = [

@@ -42,7 +42,8 @@ def registry_flags(command: Callable[P, R]) -> Callable[P, R]:
         click.option(
             "--tls-verify/--no-tls-verify",
             default=None,
-            help="Require HTTPS and verify certificates [default: as registries.conf says].",
+            help="Require HTTPS and verify certificates; also --tls-verify=false "
+            "[default: as registries.conf says].",
         ),
         click.option("--creds", metavar="USER[:PASSWORD]", default="", help="Credentials to use."),
         click.option(

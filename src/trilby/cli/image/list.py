@@ -21,8 +21,10 @@ class Row:
 
     def __init__(self, image: ImageSummary, name: str) -> None:
         self.image = image
-        repository, colon, tag = name.rpartition(":")
-        self.repository = repository if colon and "/" not in tag else name or "<none>"
+        # A name with a digest has no tag: the column DIGEST shows what it was pulled by.
+        head = name.partition("@")[0]
+        repository, colon, tag = head.rpartition(":")
+        self.repository = repository if colon and "/" not in tag else head or "<none>"
         self.tag = tag if colon and "/" not in tag else "<none>"
 
 

@@ -78,13 +78,17 @@ def command(
 
 
 def _read(file: str) -> str:
-    from trilby.errors import InvalidInput
+    from trilby.errors import InvalidInput, NotFound
 
     try:
         if file == "-":
             return sys.stdin.buffer.read().decode()
         with open(file, "rb") as stream:
             return stream.read().decode()
+    except FileNotFoundError:
+        raise NotFound(f"{file}: there is no such manifest") from None
+    except OSError as error:
+        raise InvalidInput(f"{file}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise InvalidInput(f"{file}: is not UTF-8 text: {error}") from None
 
