@@ -108,6 +108,7 @@ class Settings:
         Raises:
             InvalidEngineConfig: with file and line.
         """
+        from trilby.cri.config_load import daemon_options
         from trilby.pods.config import CgroupManager, EngineConfig
         from trilby.pods.config_load import load_config, with_runtime
 
@@ -115,7 +116,7 @@ class Settings:
         base = EngineConfig(
             root=f"{storage.graphroot}/trilby", run_root=f"{storage.runroot}/trilby"
         )
-        loaded = load_config(base, self.config)
+        loaded = load_config(base, self.config, daemon_options())
         for warning in loaded.warnings:
             click.echo(f"Warning: {warning}", err=True)
         config = with_runtime(loaded.config, self.runtime) if self.runtime else loaded.config

@@ -1,54 +1,31 @@
-"""Reading ``trilby.conf`` and its drop-ins: TOML, every mistake with its file and line.
+"""Reading ``trilby.conf`` and its drop-ins into the engine's settings.
 
 The tables are CRI-O's under another root: ``[trilby.runtime]``, ``[trilby.network]``,
-``[trilby.runtime.runtimes.<name>]``. An unknown key is a warning, a wrong value an error.
+``[trilby.runtime.runtimes.<name>]``. An unknown key is a warning, a wrong value an error, both
+with file, line and column.
 """
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Mapping
-from typing import Final, TypeAlias
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 import msgspec
 
-from trilby.pods.config import CgroupManager, EngineConfig, RuntimeHandler
+from trilby.pods.config import EngineConfig, RuntimeHandler
+from trilby.pods.config_layers import Layers
+from trilby.pods.config_option import HANDLERS, Declared, options_of
 from trilby.pods.errors import InvalidEngineConfig
-from trilby.system.positions import Data, Key, Positions, toml_load
+
+__all__ = [
+    "DEFAULT_FILE", "LoadedConfig", "config_files", "engine_config", "engine_options",
+    "load_config", "with_runtime",
+]  # fmt: skip
 
 DEFAULT_FILE: Final = "/etc/trilby/trilby.conf"
-
-Table: TypeAlias = "dict[str, Data]"
-Value: TypeAlias = "str | int | bool | CgroupManager | tuple[str, ...] | dict[str, str]"
-
-# Option -> field, where the names differ.
-RUNTIME: Final = {
-    name: name
-    for name in (
-        "default_runtime conmon cgroup_manager cgroup_parent infra_command log_size_max"
-        " log_to_journald no_sync_log pids_limit container_min_memory ctr_stop_timeout shm_size"
-        " default_ulimits default_sysctls default_env default_capabilities"
-        " add_inheritable_capabilities seccomp_profile privileged_seccomp_profile read_only"
-    ).split()
-}
-NETWORK: Final = {
-    "network_dir": "cni_config_dirs",
-    "plugin_dirs": "cni_plugin_dirs",
-    "cni_default_network": "cni_default_network",
-    "cni_cache_dir": "cni_cache_dir",
-    "bridge_name": "bridge_name",
-    "bridge_subnet": "bridge_subnet",
-    "bridge_subnet_v6": "bridge_subnet_v6",
-}
-HANDLER: Final = {
-    "runtime_path": "path",
-    "runtime_root": "root",
-    "monitor_path": "monitor_path",
-    "monitor_env": "monitor_env",
-    "allowed_annotations": "allowed_annotations",
-}
-# Tables of the same file that other rooms read.
-OTHERS: Final = frozenset({"api", "image", "metrics", "stats", "tracing"})
+VENDOR_FILE: Final = "/usr/share/trilby/trilby.conf"
 
 
 class LoadedConfig(msgspec.Struct, frozen=True):
@@ -59,24 +36,85 @@ class LoadedConfig(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...] = ()
 
 
-def load_config(base: EngineConfig, path: str = "") -> LoadedConfig:
-    """``base`` changed by a file and by ``<file>.d/*.conf``, which are read in their order.
+@functools.cache
+def engine_options() -> Mapping[str, Declared]:
+    """Key -> option of everything that the engine reads; handlers' keys have NAME."""
+    return {**options_of(EngineConfig()), **options_of(RuntimeHandler(name=""))}
 
-    Without ``path`` it is /etc/trilby/trilby.conf, which may be missing. Raises
-    InvalidEngineConfig and ConfigSyntaxError, both with ``path:line:``.
+
+def load_config(base: EngineConfig, path: str = "", others: Iterable[str] = ()) -> LoadedConfig:
+    """``base`` changed by the files of ``config_files(path)``.
+
+    ``others`` are keys that another program reads from the same files. Raises InvalidEngineConfig
+    with ``path:line:column``.
     """
-    loader = _Loader(base)
-    main = path or DEFAULT_FILE
-    if path or os.path.exists(main):
-        loader.read(main)
+    layers = Layers(engine_options(), others)
+    for file in config_files(path):
+        layers.read(file)
+    layers.raise_mistakes()
+    return LoadedConfig(
+        engine_config(base, layers), tuple(layers.sources), tuple(map(str, layers.unknown))
+    )
+
+
+def config_files(
+    path: str = "", directory: str = "", *, main: str = DEFAULT_FILE, vendor: str = VENDOR_FILE
+) -> list[str]:
+    """The files to read, later ones over earlier ones.
+
+    Without ``path``: the distribution's file, then ``main``, then the drop-ins of both, in the
+    order of their names, where one of ``main``'s replaces the distribution's of the same name.
+    With it: that file and its drop-ins. Drop-ins of FILE are ``FILE.d/*.conf``; ``directory``
+    names another place for them. What was named must exist: raises InvalidEngineConfig.
+    """
+    if path:
+        mains, folders = [path], [f"{path}.d"]
+    else:
+        mains = [each for each in (vendor, main) if os.path.exists(each)]
+        folders = [f"{vendor}.d", f"{main}.d"]
+    if directory:
+        folders[-1] = directory
+    for named, exists, what in (
+        (path, os.path.exists, "file"),
+        (directory, os.path.isdir, "directory"),
+    ):
+        if named and not exists(named):
+            raise InvalidEngineConfig(f"{named}:1: there is no such configuration {what}")
+    found: dict[str, str] = {}
+    for folder in folders:
+        found |= {name: f"{folder}/{name}" for name in _names(folder) if name.endswith(".conf")}
+    return [*mains, *(file for _, file in sorted(found.items()))]
+
+
+def _names(folder: str) -> list[str]:
     try:
-        names = sorted(os.listdir(f"{main}.d"))
+        return os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
-        names = []
-    for name in names:
-        if name.endswith(".conf"):
-            loader.read(f"{main}.d/{name}")
-    return LoadedConfig(loader.config, tuple(loader.sources), tuple(loader.warnings))
+        return []
+    except OSError as error:
+        raise InvalidEngineConfig(f"{folder}:1: cannot be read: {error.strerror}") from error
+
+
+def engine_config(base: EngineConfig, layers: Layers) -> EngineConfig:
+    """``base`` changed by what ``layers`` say about the engine."""
+    changes: dict[str, object] = {}
+    handlers: dict[str, dict[str, object]] = {name: {} for name in layers.handlers}
+    for key, declared in engine_options().items():
+        if not key.startswith(HANDLERS + "."):
+            if key in layers.values:
+                changes[declared.field] = layers.values[key]
+            continue
+        for name, fields in handlers.items():
+            full = f"{HANDLERS}.{name}.{declared.option.name}"
+            if full in layers.values:
+                fields[declared.field] = layers.values[full]
+    if handlers:
+        found = dict(base.runtimes)
+        for name, fields in handlers.items():
+            known = found.get(name, RuntimeHandler(name=name))
+            found[name] = msgspec.structs.replace(known, **fields)
+        changes["runtimes"] = found
+    return msgspec.structs.replace(base, **changes)
 
 
 def with_runtime(config: EngineConfig, name_or_path: str) -> EngineConfig:
@@ -88,120 +126,3 @@ def with_runtime(config: EngineConfig, name_or_path: str) -> EngineConfig:
     return msgspec.structs.replace(
         config, default_runtime=name, runtimes={**config.runtimes, name: handler}
     )
-
-
-class _Loader:
-    def __init__(self, config: EngineConfig) -> None:
-        self.config = config
-        self.sources: list[str] = []
-        self.warnings: list[str] = []
-        self._positions = Positions("", {})
-
-    def read(self, path: str) -> None:
-        """Apply one file."""
-        try:
-            data, self._positions = toml_load(path)
-        except OSError as error:
-            raise InvalidEngineConfig(f"{path}:1: cannot be read: {error.strerror}") from error
-        self.sources.append(path)
-        for key in data.keys() - {"trilby"}:
-            self._warn((key,))
-        top = self._table(data, ("trilby",))
-        for key in top:
-            if key in OTHERS:
-                continue
-            if key == "runtime":
-                self._runtime(self._table(top, ("trilby", "runtime")))
-            elif key == "network":
-                table = self._table(top, ("trilby", "network"))
-                self._apply(self._values(table, NETWORK, ("trilby", "network"), self.config))
-            else:
-                self._warn(("trilby", key))
-
-    def _runtime(self, table: Table) -> None:
-        place = ("trilby", "runtime")
-        handlers = table.pop("runtimes", None)
-        self._apply(self._values(table, RUNTIME, place, self.config))
-        if handlers is None:
-            return
-        found = dict(self.config.runtimes)
-        for name, value in self._checked(handlers, (*place, "runtimes")).items():
-            key = (*place, "runtimes", name)
-            known = found.get(name, RuntimeHandler(name=name))
-            changes = self._values(self._checked(value, key), HANDLER, key, known)
-            found[name] = msgspec.structs.replace(known, **changes)
-        self._apply({"runtimes": found})
-
-    def _apply(self, changes: Mapping[str, Value | dict[str, RuntimeHandler]]) -> None:
-        self.config = msgspec.structs.replace(self.config, **changes)
-
-    def _values(
-        self,
-        table: Table,
-        options: Mapping[str, str],
-        place: tuple[Key, ...],
-        current: EngineConfig | RuntimeHandler,
-    ) -> dict[str, Value]:
-        """The options of a table as fields, in the types that the fields have."""
-        changes: dict[str, Value] = {}
-        for key, value in table.items():
-            if key not in options:
-                self._warn((*place, key))
-                continue
-            old: Value = getattr(current, options[key])
-            changes[options[key]] = self._convert(value, old, (*place, key))
-        return changes
-
-    def _convert(self, value: Data, like: Value, key: tuple[Key, ...]) -> Value:
-        if isinstance(like, CgroupManager):
-            if value not in tuple(CgroupManager):
-                raise self._error(key, "is neither systemd nor cgroupfs")
-            return CgroupManager(str(value))
-        if isinstance(like, bool):
-            if not isinstance(value, bool):
-                raise self._error(key, "is neither true nor false")
-            return value
-        if isinstance(like, int):
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise self._error(key, "is not a whole number")
-            return value
-        if isinstance(like, str):
-            if not isinstance(value, str):
-                raise self._error(key, "is not a text")
-            return value
-        if isinstance(value, str) and key[-1] == "network_dir":
-            value = [value]
-        if not isinstance(value, list):
-            raise self._error(key, "is not a list of texts")
-        words = [word for word in value if isinstance(word, str)]
-        if len(words) != len(value):
-            raise self._error(key, "is not a list of texts")
-        return tuple(words) if isinstance(like, tuple) else self._pairs(words, key)
-
-    def _pairs(self, words: list[str], key: tuple[Key, ...]) -> dict[str, str]:
-        """CRI-O writes maps as lists of ``name=value``."""
-        found = {}
-        for word in words:
-            name, equals, value = word.partition("=")
-            if not name or not equals:
-                raise self._error(key, f"has {word!r}, which is not name=value")
-            found[name.strip()] = value.strip()
-        return found
-
-    def _table(self, data: Table, key: tuple[Key, ...]) -> Table:
-        return self._checked(data.get(str(key[-1]), {}), key)
-
-    def _checked(self, value: Data, key: tuple[Key, ...]) -> Table:
-        if not isinstance(value, dict):
-            raise self._error(key, "is not a table")
-        return value
-
-    def _warn(self, key: tuple[Key, ...]) -> None:
-        self.warnings.append(f"{self._positions.where(key)}: unknown option {_name(key)}")
-
-    def _error(self, key: tuple[Key, ...], problem: str) -> InvalidEngineConfig:
-        return InvalidEngineConfig(f"{self._positions.where(key)}: {_name(key)} {problem}")
-
-
-def _name(key: tuple[Key, ...]) -> str:
-    return ".".join(map(str, key))

@@ -80,10 +80,10 @@ class _Scanner:
             last = index == len(keys) - 1
             if last and brackets == 2:
                 self.counts[path] = self.counts.get(path, -1) + 1
+            self.note(path, start)
             if path in self.counts:
-                self.note(path, start)
                 path = (*path, self.counts[path])
-        self.note(path, start)
+                self.note(path, start)
         self.at += brackets
         return path
 

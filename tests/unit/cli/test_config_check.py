@@ -43,7 +43,7 @@ def test_every_mistake_has_its_file_and_line(
         "storage.conf:5: ",
         "registries.conf:3: ",
         "auth.json:2: ",
-        "trilby.conf:2: ",
+        "trilby.conf:2:1: ",
         "net.d/1.conflist:3: ",
     ):
         assert f"{place}/{start}" in said.out

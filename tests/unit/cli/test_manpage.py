@@ -146,46 +146,23 @@ def test_exit_status_is_that_of_the_errors() -> None:
     assert rest
 
 
-def test_options_of_the_configuration_have_words_for_all() -> None:
-    for table, fields in manpage_conf.TABLES.items():
-        assert list(manpage_conf.MEANINGS[table]) == list(fields), f"[{table}] and its meanings"
-    assert manpage_conf.MEANINGS.keys() == manpage_conf.TABLES.keys()
-
-
 def test_the_configuration_page_has_every_option() -> None:
     page = text_of("trilby.conf.5")
-    for option in manpage_conf.options():
-        assert f"\n{option.name} = {option.kind}\n" in page
-
-
-def test_the_defaults_shown_are_what_a_file_with_them_gives(tmp_path: Path) -> None:
-    from trilby.pods.config import EngineConfig
-    from trilby.pods.config_load import load_config
-
-    lines: dict[str, list[str]] = {}
-    for option in manpage_conf.options():
-        if " " not in option.default or option.default.startswith("["):
-            lines.setdefault(option.table.replace("NAME", "crun"), []).append(
-                f"{option.name} = {option.default}"
-            )
-    file = tmp_path / "trilby.conf"
-    file.write_text("\n".join(f"[{table}]\n" + "\n".join(rows) for table, rows in lines.items()))
-    base = EngineConfig()
-    loaded = load_config(base, str(file))
-    assert loaded.warnings == ()
-    assert loaded.config == base
+    for options in manpage_conf.tables().values():
+        for each in options:
+            assert f"\n{each.option.name} = {each.kind}\n" in page
 
 
 def test_the_examples_of_the_configuration_page_load(tmp_path: Path) -> None:
-    from trilby.pods.config import EngineConfig
-    from trilby.pods.config_load import load_config
+    from trilby.cri.config_load import load
 
     blocks = re.findall(r"\.nf\n(.*?)\.fi", PAGES["trilby.conf.5"], re.DOTALL)
     file = tmp_path / "trilby.conf"
     file.write_text("\n".join(blocks).replace(r"\-", "-"))
-    loaded = load_config(EngineConfig(), str(file))
-    assert loaded.warnings == ()
-    assert loaded.config.log_size_max == 10485760
+    loaded = load(file)
+    assert loaded.warnings == []
+    assert loaded.config.engine.log_size_max == 10485760
+    assert loaded.config.enable_metrics
 
 
 @pytest.mark.parametrize(

@@ -52,10 +52,11 @@ def command(settings: Settings, authfile: str, format: str) -> None:
 
 
 def _engine(settings: Settings) -> Sequence[str]:
+    from trilby.cri.config_load import daemon_options
     from trilby.pods.config import EngineConfig
     from trilby.pods.config_load import load_config
 
-    return load_config(EngineConfig(), settings.config).warnings
+    return load_config(EngineConfig(), settings.config, daemon_options()).warnings
 
 
 def _networks(settings: Settings) -> Sequence[str]:
