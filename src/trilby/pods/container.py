@@ -42,6 +42,7 @@ from trilby.pods.state import (
 )
 from trilby.pods.state_locks import Held, locked, take_lock
 from trilby.pods.state_status import START_ERROR_CODE
+from trilby.pods.trace import part
 
 if TYPE_CHECKING:
     from trilby.pods.spec.inputs import BuiltSpec
@@ -52,6 +53,11 @@ DEFAULT_STOP_SIGNAL = "SIGTERM"
 async def create_container(parts: Parts, sandbox_id: str, config: ContainerConfig) -> str:
     """See Engine.create_container."""
     sandbox_id = parts.layout.find_sandbox(sandbox_id)
+    with parts.traces.stage(sandbox_id, "create_container", subject=config.name):
+        return await _create_in(parts, sandbox_id, config)
+
+
+async def _create_in(parts: Parts, sandbox_id: str, config: ContainerConfig) -> str:
     if pending := parts.pending.get(sandbox_id):
         # This engine holds the sandbox' lock itself, until its network is up.
         with pending.use():
@@ -179,7 +185,8 @@ async def _created(parts: Parts, record: ContainerRecord) -> ContainerLive:
     """
     runtime = parts.runtimes.get(record.handler)
     try:
-        made = await monitor.create(parts.config.conmon, runtime, _request(parts, record))
+        with part("conmon and runtime create"):
+            made = await monitor.create(parts.config.conmon, runtime, _request(parts, record))
     except RuntimeFailed as error:
         return ContainerLive(
             phase=FAILED,
@@ -228,11 +235,14 @@ def _prepare(
         }
     ).decode()
     ids = IdMappings(*user_mappings(sandbox.config.security.namespaces.userns))
-    image = parts.rootfs.create(container_id, name, config.image.image, metadata, ids)
+    with part("root file system"):
+        image = parts.rootfs.create(container_id, name, config.image.image, metadata, ids)
     mounted: list[str] = []
     try:
-        rootfs = parts.rootfs.mount(container_id)
-        built = build_bundle(parts, sandbox, container_id, config, image, rootfs, mounted)
+        with part("mount"):
+            rootfs = parts.rootfs.mount(container_id)
+        with part("OCI config"):
+            built = build_bundle(parts, sandbox, container_id, config, image, rootfs, mounted)
         record = _record(parts, sandbox, container_id, config, image, built)
         os.makedirs(os.path.dirname(record.log_path), 0o755, exist_ok=True)
         if os.path.islink(record.log_path) and not os.path.exists(record.log_path):

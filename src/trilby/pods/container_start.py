@@ -15,6 +15,7 @@ from trilby.pods.sandbox import wait_network
 from trilby.pods.state import CREATED, FAILED, RUNNING, STARTING, ContainerLive, ContainerRecord
 from trilby.pods.state_locks import locked
 from trilby.pods.state_status import START_ERROR_CODE, container_exit
+from trilby.pods.trace import part
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,14 @@ log = logging.getLogger(__name__)
 async def start_container(parts: Parts, container_id: str) -> None:
     """See Engine.start_container."""
     sandbox_id, container_id = parts.layout.find_container(container_id)
-    await wait_network(parts, sandbox_id)
+    name = parts.layout.load_container(sandbox_id, container_id).config.name
+    with parts.traces.stage(sandbox_id, "start_container", subject=name):
+        await _start(parts, sandbox_id, container_id)
+
+
+async def _start(parts: Parts, sandbox_id: str, container_id: str) -> None:
+    with part("wait for the network"):
+        await wait_network(parts, sandbox_id)
     async with locked(parts.layout.lock(container_id)):
         record = parts.layout.load_container(sandbox_id, container_id)
         live = parts.layout.load_container_live(container_id)
@@ -40,7 +48,8 @@ async def start_container(parts: Parts, container_id: str) -> None:
         parts.layout.save_container_live(container_id, starting)
         try:
             with parts.events.starting(container_id, sandbox_id):
-                await parts.runtimes.get(record.handler).start(container_id)
+                with part("runtime start"):
+                    await parts.runtimes.get(record.handler).start(container_id)
                 running = replace(starting, phase=RUNNING)
                 parts.layout.save_container_live(container_id, running)
         except RuntimeFailed as error:

@@ -10,7 +10,7 @@ import time
 
 from trilby.pods.engine_parts import Parts
 from trilby.pods.engine_tasks import finish
-from trilby.pods.errors import ContainerNotFound, StopFailed
+from trilby.pods.errors import ContainerNotFound, PodsError, StopFailed
 from trilby.pods.events import EventType
 from trilby.pods.journal import Home, Journal
 from trilby.pods.recovery_undo import KILL_TIMEOUT, kill_and_wait, undo
@@ -18,6 +18,7 @@ from trilby.pods.state import ContainerLive, ContainerRecord
 from trilby.pods.state_locks import locked
 from trilby.pods.state_process import open_alive
 from trilby.pods.state_status import container_exit
+from trilby.pods.trace import part
 from trilby.system import cgroups
 from trilby.system.errors import CgroupFailed
 from trilby.system.events import wait_pidfd
@@ -30,13 +31,20 @@ async def stop_container(parts: Parts, container_id: str, timeout: float) -> Non
     live = parts.layout.load_container_live(container_id)
     if live is None or container_exit(parts.layout, record, live):
         return
+    with parts.traces.stage(sandbox_id, "stop_container", subject=record.config.name):
+        await _stop(parts, record, live, timeout)
+
+
+async def _stop(parts: Parts, record: ContainerRecord, live: ContainerLive, timeout: float) -> None:
     pidfd = open_alive(live.pid, live.pid_start)
     if pidfd is not None:
-        await _end(parts, record, live, pidfd, timeout)
+        with part("signal and exit"):
+            await _end(parts, record, live, pidfd, timeout)
     if record.shares_pids:
         # Its first process was no init: what it started lives on.
         await asyncio.to_thread(_kill_cgroup, record.cgroup)
-    await wait_exit(parts, record, KILL_TIMEOUT)
+    with part("exit on record"):
+        await wait_exit(parts, record, KILL_TIMEOUT)
 
 
 async def _end(
@@ -92,9 +100,19 @@ async def remove_container(parts: Parts, container_id: str) -> None:
         return
     async with locked(parts.layout.lock(container_id)) as lock:
         if os.path.isdir(parts.layout.container_dir(sandbox_id, container_id)):
-            await finish(_remove(parts, sandbox_id, container_id))
+            name = _name(parts, sandbox_id, container_id)
+            with parts.traces.stage(sandbox_id, "remove_container", subject=name):
+                await finish(_remove(parts, sandbox_id, container_id))
             parts.events.publish(EventType.DELETED, container_id, sandbox_id)
         lock.unlink()
+
+
+def _name(parts: Parts, sandbox_id: str, container_id: str) -> str:
+    """What it is called; of one that is half removed already, the beginning of its id."""
+    try:
+        return parts.layout.load_container(sandbox_id, container_id).config.name
+    except PodsError:
+        return container_id[:12]
 
 
 async def _remove(parts: Parts, sandbox_id: str, container_id: str) -> None:

@@ -115,6 +115,13 @@ async def start_exec(
 ) -> ExecSession:
     """See Engine.exec."""
     record = running(parts, container_id)
+    with parts.traces.stage(record.sandbox_id, "exec", subject=record.config.name):
+        return await _start_exec(parts, record, request, streams)
+
+
+async def _start_exec(
+    parts: Parts, record: ContainerRecord, request: ExecRequest, streams: ExecStreams
+) -> ExecSession:
     runtime = parts.runtimes.get(record.handler)
     process.become_subreaper()
     warm_cgroups()

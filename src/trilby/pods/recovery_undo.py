@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 from collections.abc import Sequence
+from typing import Final
 
 from trilby.errors import TrilbyError
 from trilby.pods import sandbox_network
@@ -24,12 +25,14 @@ from trilby.pods.journal import (
     Pin,
     Processes,
     Rootfs,
+    Step,
     Tree,
     by_rank,
 )
 from trilby.pods.monitor import read_pid
 from trilby.pods.sandbox_cgroup import cgroup_path, whole_cgroup
 from trilby.pods.state_process import why_stuck
+from trilby.pods.trace import part
 from trilby.system import process
 from trilby.system.events import wait_pidfd
 from trilby.system.files import remove_tree
@@ -39,6 +42,16 @@ from trilby.system.process_child import own_children
 from trilby.system.process_orphans import children
 
 log = logging.getLogger(__name__)
+
+#: What traces call the undoing of a step.
+_PARTS: Final[dict[type[Step], str]] = {
+    Processes: "processes",
+    Attachment: "leave the network",
+    Rootfs: "root file system",
+    Mountpoint: "unmount",
+    Pin: "namespaces",
+    Cgroup: "cgroup",
+}
 
 # After SIGKILL: what has not died by then hangs in the kernel.
 KILL_TIMEOUT = 20.0
@@ -77,28 +90,33 @@ async def undo_after_failure(parts: Parts, steps: Sequence[AnyStep]) -> None:
 
 async def _undo_one(parts: Parts, step: AnyStep) -> None:
     try:
-        match step:
-            case Processes():
-                await end_processes(parts, step)
-            case Attachment():
-                await _detach(parts, step.sandbox_id)
-            case Rootfs():
-                await in_thread(parts.rootfs.remove, step.container_id)
-            case Mountpoint():
-                await in_thread(_unmount_all, step.path)
-            case Pin():
-                await in_thread(unpin, step.path)
-            case Cgroup():
-                await in_thread(_remove_cgroup, step.path)
-                await in_thread(_remove_empty_parent, parts, step.path)
-            case Tree() | Home():
-                await in_thread(remove_tree, step.path)
-            case Name():
-                with contextlib.suppress(FileNotFoundError):
-                    if os.readlink(step.link) == step.id:
-                        os.unlink(step.link)
+        with part(_PARTS.get(type(step), "files")):
+            await _undo_step(parts, step)
     except OSError as error:
         raise PodsError(f"undoing {step}: {error}") from error
+
+
+async def _undo_step(parts: Parts, step: AnyStep) -> None:
+    match step:
+        case Processes():
+            await end_processes(parts, step)
+        case Attachment():
+            await _detach(parts, step.sandbox_id)
+        case Rootfs():
+            await in_thread(parts.rootfs.remove, step.container_id)
+        case Mountpoint():
+            await in_thread(_unmount_all, step.path)
+        case Pin():
+            await in_thread(unpin, step.path)
+        case Cgroup():
+            await in_thread(_remove_cgroup, step.path)
+            await in_thread(_remove_empty_parent, parts, step.path)
+        case Tree() | Home():
+            await in_thread(remove_tree, step.path)
+        case Name():
+            with contextlib.suppress(FileNotFoundError):
+                if os.readlink(step.link) == step.id:
+                    os.unlink(step.link)
 
 
 async def _detach(parts: Parts, sandbox_id: str) -> None:

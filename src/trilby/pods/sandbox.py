@@ -39,6 +39,7 @@ from trilby.pods.spec.namespaces import build_sysctls, has_user_namespace, user_
 from trilby.pods.state import CREATING, READY, SandboxLive, SandboxRecord, new_id
 from trilby.pods.state_locks import Held, forget_locks, locked, take_lock
 from trilby.pods.state_status import sandbox_status
+from trilby.pods.trace import part
 from trilby.system.mounts import TmpfsMount
 from trilby.system.namespaces import create_pinned
 
@@ -55,13 +56,19 @@ def full_name(config: SandboxConfig) -> str:
 async def run_sandbox(parts: Parts, config: SandboxConfig, *, wait_network: bool) -> str:
     """See Engine.run_sandbox."""
     record = _decide(parts, config)
+    with parts.traces.stage(record.id, "run_sandbox"):
+        return await _run(parts, record, wait_network)
+
+
+async def _run(parts: Parts, record: SandboxRecord, wait_network: bool) -> str:
     while (lock := await _reserve(parts, record)) is None:
         existing = await _existing(parts, record.full_name)
         if existing:
             return existing
     journal = _steps(parts, record)
     try:
-        await in_thread(_make, parts, record, journal)
+        with part("files and namespaces"):
+            await in_thread(_make, parts, record, journal)
         setup = asyncio.create_task(_finish(parts, record, journal, lock))
     except BaseException:
         await finish(undo_after_failure(parts, journal))
@@ -209,7 +216,8 @@ def _make(parts: Parts, record: SandboxRecord, steps: list[AnyStep]) -> None:
     os.makedirs(record.log_directory, 0o700, exist_ok=True)
     kinds = _namespaces(record)
     if kinds:
-        _make_namespaces(parts, record, kinds, f"{run}/ns")
+        with part("namespaces"):
+            _make_namespaces(parts, record, kinds, f"{run}/ns")
     if "ipc" in kinds:
         os.mkdir(f"{run}/shm", 0o1777)
         size = int(config.annotations.get(SHM_ANNOTATION, parts.config.shm_size))

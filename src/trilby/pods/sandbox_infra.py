@@ -35,6 +35,7 @@ from trilby.pods.sandbox_cgroup import cgroup_path, container_cgroup
 from trilby.pods.sandbox_files import write_config
 from trilby.pods.spec.namespaces import user_mappings
 from trilby.pods.state import CREATING, RUNNING, ContainerLive, SandboxRecord
+from trilby.pods.trace import part
 from trilby.system.mounts import BindMount
 from trilby.system.namespaces import pin
 
@@ -65,6 +66,11 @@ async def start_infra(parts: Parts, record: SandboxRecord) -> tuple[int, int]:
     """Start it if the pod needs it; its process number and start time, or zeros."""
     if not wants_infra(record):
         return 0, 0
+    with part("infra process"):
+        return await _start(parts, record)
+
+
+async def _start(parts: Parts, record: SandboxRecord) -> tuple[int, int]:
     layout = parts.layout
     runtime = parts.runtimes.get(record.handler)
     warm_cgroups()

@@ -11,6 +11,7 @@ from trilby.pods.model_common import NamespaceMode
 from trilby.pods.network.attachment import Attachment
 from trilby.pods.sandbox_files import write_hosts
 from trilby.pods.state import SandboxRecord
+from trilby.pods.trace import part
 
 
 def uses_host(record: SandboxRecord) -> bool:
@@ -38,7 +39,8 @@ async def attach(parts: Parts, record: SandboxRecord) -> tuple[str, ...]:
     """Put the sandbox on the network and complete its hosts file; its addresses."""
     # A plugin that is killed half-way can leave what the next one stumbles over, such as a bridge
     # without an address; so a cancellation waits for it.
-    result = await finish(parts.network.attach(attachment_of(parts, record)))
+    with part("network"):
+        result = await finish(parts.network.attach(attachment_of(parts, record)))
     ips = result.pod_ips()
     write_hosts(parts.layout.sandbox_run(record.id), record.hostname, ips)
     return ips
@@ -56,7 +58,8 @@ async def detach(parts: Parts, sandbox_id: str) -> None:
     live = parts.layout.load_sandbox_live(sandbox_id)
     if uses_host(record) or (live is not None and live.network_detached):
         return
-    await finish(parts.network.detach(attachment_of(parts, record)))
+    with part("network"):
+        await finish(parts.network.detach(attachment_of(parts, record)))
     if live is not None:
         parts.layout.save_sandbox_live(
             sandbox_id, msgspec.structs.replace(live, network_detached=True)

@@ -19,6 +19,7 @@ from trilby.pods.journal import AnyStep, Home, Journal, Processes
 from trilby.pods.recovery_undo import end_processes, undo
 from trilby.pods.state import CREATING, STOPPED
 from trilby.pods.state_locks import Held, locked, take_lock, try_lock
+from trilby.pods.trace import part
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +27,11 @@ log = logging.getLogger(__name__)
 async def stop_sandbox(parts: Parts, sandbox_id: str, timeout: float) -> None:
     """See Engine.stop_sandbox."""
     sandbox_id = parts.layout.find_sandbox(sandbox_id)
+    with parts.traces.stage(sandbox_id, "stop_sandbox"):
+        await _stop(parts, sandbox_id, timeout)
+
+
+async def _stop(parts: Parts, sandbox_id: str, timeout: float) -> None:
     await _end_pending(parts, sandbox_id)
     async with locked(parts.layout.lock(sandbox_id)):
         live = parts.layout.load_sandbox_live(sandbox_id)
@@ -35,7 +41,8 @@ async def stop_sandbox(parts: Parts, sandbox_id: str, timeout: float) -> None:
             # First of all: no new containers.
             parts.layout.save_sandbox_live(sandbox_id, replace(live, phase=STOPPED))
     containers = parts.layout.container_ids(sandbox_id)
-    await asyncio.gather(*(_stop_quietly(parts, some, timeout) for some in containers))
+    with part("containers"):
+        await asyncio.gather(*(_stop_quietly(parts, some, timeout) for some in containers))
     async with locked(parts.layout.lock(sandbox_id)):
         if not os.path.isdir(parts.layout.sandbox_dir(sandbox_id)):
             return
@@ -62,7 +69,8 @@ async def _forget(parts: Parts, sandbox_id: str, container_id: str) -> None:
         record = parts.layout.load_container(sandbox_id, container_id)
     except ContainerNotFound:
         return
-    await parts.runtimes.get(record.handler).delete(container_id)
+    with part("runtime delete"):
+        await parts.runtimes.get(record.handler).delete(container_id)
 
 
 async def remove_sandbox(parts: Parts, sandbox_id: str) -> None:
@@ -71,6 +79,11 @@ async def remove_sandbox(parts: Parts, sandbox_id: str) -> None:
         sandbox_id = parts.layout.find_sandbox(sandbox_id)
     except SandboxNotFound:
         return
+    with parts.traces.stage(sandbox_id, "remove_sandbox"):
+        await _remove_locked(parts, sandbox_id)
+
+
+async def _remove_locked(parts: Parts, sandbox_id: str) -> None:
     await _end_pending(parts, sandbox_id)
     lock = await take_lock(parts.layout.lock(sandbox_id))
     try:

@@ -35,6 +35,7 @@ from trilby.pods.network.plugin import (
     run_plugin,
 )
 from trilby.pods.network.result import NetworkResult, as_version, parse_result
+from trilby.pods.trace import part
 
 log = logging.getLogger(__name__)
 
@@ -261,7 +262,8 @@ class Cni:
     ) -> JsonValue:
         path = find_plugin(plugin.type, self.plugin_dirs)
         call = build_call(path, command, network.name, config, target, self.plugin_dirs)
-        return await run_plugin(call, self.timeout)
+        with part(f"{command} {plugin.type}"):
+            return await run_plugin(call, self.timeout)
 
     def _cached(
         self, network: Conflist, attachment: Attachment, capabilities: JsonObject
