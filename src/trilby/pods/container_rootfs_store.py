@@ -94,8 +94,12 @@ def repository_digest(image: Image) -> str:
 
 
 def tree_usage(path: str) -> tuple[int, int]:
-    """Bytes on disk and inodes below a directory that may change meanwhile."""
+    """Bytes on disk and inodes below a directory that may change meanwhile.
+
+    A file with several names counts once.
+    """
     size = inodes = 0
+    linked: set[int] = set()
     todo = [path]
     while todo:
         try:
@@ -105,10 +109,14 @@ def tree_usage(path: str) -> tuple[int, int]:
                         status = entry.stat(follow_symlinks=False)
                     except FileNotFoundError:
                         continue
-                    size += status.st_blocks * 512
-                    inodes += 1
                     if entry.is_dir(follow_symlinks=False):
                         todo.append(entry.path)
+                    elif status.st_nlink > 1:
+                        if status.st_ino in linked:
+                            continue
+                        linked.add(status.st_ino)
+                    size += status.st_blocks * 512
+                    inodes += 1
         except (FileNotFoundError, NotADirectoryError):
             continue
     return size, inodes

@@ -95,7 +95,7 @@ class ContainerStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PressureAverages(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of a PSI file: microseconds in total, and percent over 10, 60, 300 seconds."""
+    """One line of a PSI file: nanoseconds in total, and percent over 10, 60, 300 seconds."""
 
     total: int
     avg10: float
@@ -154,9 +154,13 @@ class InterfaceStats(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     rx_bytes: int = 0
+    rx_packets: int = 0
     rx_errors: int = 0
+    rx_dropped: int = 0
     tx_bytes: int = 0
+    tx_packets: int = 0
     tx_errors: int = 0
+    tx_dropped: int = 0
 
 
 class ContainerStats(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,6 +177,7 @@ class ContainerStats(msgspec.Struct, frozen=True, kw_only=True):
     swap: SwapStats | None = None
     writable_layer: FilesystemStats | None = None
     io_pressure: Pressure | None = None
+    timestamp: int = 0
     process_count: int | None = None
 
 

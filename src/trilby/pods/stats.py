@@ -1,17 +1,19 @@
-"""What containers and sandboxes use: cgroups, network interfaces, writable layers."""
+"""What containers and sandboxes use: cgroups, network interfaces, writable layers.
+
+Everything here blocks, and is safe in threads: one reading at a time.
+"""
 
 from __future__ import annotations
 
-import os
+import threading
 import time
+from collections.abc import Callable, Iterator
 
 from trilby.pods.engine_parts import Parts
-from trilby.pods.errors import ContainerNotFound
+from trilby.pods.errors import PodsError
 from trilby.pods.model_status import (
     ContainerStats,
     CpuStats,
-    FilesystemStats,
-    InterfaceStats,
     MemoryStats,
     Pressure,
     PressureAverages,
@@ -19,29 +21,136 @@ from trilby.pods.model_status import (
     SwapStats,
 )
 from trilby.pods.sandbox_cgroup import cgroup_path
-from trilby.pods.state import ContainerRecord
-from trilby.pods.state_process import is_alive
+from trilby.pods.state import CREATING, READY, ContainerLive, ContainerRecord, SandboxRecord
+from trilby.pods.state_status import container_exit
+from trilby.pods.stats_memory import CpuRates, LayerUsage, Remembered
+from trilby.pods.stats_network import pod_interfaces
 from trilby.system import cgroup_stats
-from trilby.system.cgroups import Cgroup
+from trilby.system.cgroups import Cgroup, detect
 from trilby.system.errors import CgroupFailed
 
 
-class Sampler:
-    """Keeps the last reading of each cgroup, to tell how many cores are used now."""
+class Live:
+    """A container whose processes are there: created or running."""
 
-    def __init__(self, parts: Parts) -> None:
+    __slots__ = ("live", "record")
+
+    def __init__(self, record: ContainerRecord, live: ContainerLive) -> None:
+        self.record = record
+        self.live = live
+
+
+class Sampler:
+    """Reads statistics, and keeps what it takes to tell rates.
+
+    ``period``: a reading that is not older than so many seconds is given again; 0 reads anew.
+    """
+
+    def __init__(self, parts: Parts, period: float = 0) -> None:
+        self.period = period
+        self.layers = LayerUsage(parts.rootfs)
         self._parts = parts
-        self._last: dict[str, tuple[int, int]] = {}
+        self._layout = parts.layout
+        self._rates = CpuRates()
+        self._containers: Remembered[ContainerStats] = Remembered()
+        self._sandboxes: Remembered[SandboxStats] = Remembered()
+        # Records never change; statistics are asked for again and again.
+        self._sandbox_records: Remembered[SandboxRecord] = Remembered()
+        self._container_records: Remembered[ContainerRecord] = Remembered()
+        self._lock = threading.RLock()
 
     def container(self, container_id: str) -> ContainerStats:
-        """See Engine.container_stats. Blocking."""
-        sandbox_id, container_id = self._parts.layout.find_container(container_id)
-        return self._container(self._parts.layout.load_container(sandbox_id, container_id))
+        """Of one container in any state; ``container_id`` may be a unique prefix.
+
+        Raises ContainerNotFound.
+        """
+        with self._lock:
+            status = self._parts.inventory.container(container_id)
+            return self._container(self._container_record(status.sandbox_id, status.id))
+
+    def sandbox(self, sandbox_id: str) -> SandboxStats:
+        """Of one sandbox in any state, and of its created and running containers.
+
+        Raises SandboxNotFound.
+        """
+        with self._lock:
+            status = self._parts.inventory.sandbox(sandbox_id)
+            return self._sandbox(self._sandbox_record(status.id))
+
+    def containers(self, wanted: Callable[[ContainerRecord], bool]) -> list[ContainerStats]:
+        """Of the created and running containers that are wanted."""
+        with self._lock:
+            found = []
+            for sandbox_id in self._layout.sandbox_ids():
+                for one in self.live_containers(sandbox_id):
+                    if wanted(one.record):
+                        found.append(self._container(one.record))
+            return found
+
+    def sandboxes(self, wanted: Callable[[SandboxRecord], bool]) -> list[SandboxStats]:
+        """Of the ready sandboxes that are wanted."""
+        with self._lock:
+            return [self._sandbox(record) for record in self.ready_sandboxes() if wanted(record)]
+
+    # Which there are
+
+    def ready_sandboxes(self) -> Iterator[SandboxRecord]:
+        """The sandboxes that are not being made, and were not stopped."""
+        for sandbox_id in self._layout.sandbox_ids():
+            try:
+                live = self._layout.load_sandbox_live(sandbox_id)
+                if live is not None and live.phase == READY:
+                    yield self._sandbox_record(sandbox_id)
+            except PodsError:
+                continue  # being removed just now
+
+    def live_containers(self, sandbox_id: str) -> Iterator[Live]:
+        """A sandbox' created and running containers."""
+        for container_id in self._layout.container_ids(sandbox_id):
+            try:
+                live = self._layout.load_container_live(container_id)
+                if live is None or live.phase == CREATING:
+                    continue
+                record = self._container_record(sandbox_id, container_id)
+            except PodsError:
+                continue  # being removed just now
+            if container_exit(self._layout, record, live) is None:
+                yield Live(record, live)
+
+    def _sandbox_record(self, sandbox_id: str) -> SandboxRecord:
+        record = self._sandbox_records.get(sandbox_id)
+        if record is None:
+            record = self._layout.load_sandbox(sandbox_id)
+            self._sandbox_records.put(sandbox_id, record)
+        return record
+
+    def _container_record(self, sandbox_id: str, container_id: str) -> ContainerRecord:
+        record = self._container_records.get(container_id)
+        if record is None:
+            record = self._layout.load_container(sandbox_id, container_id)
+            self._container_records.put(container_id, record)
+        return record
+
+    def interfaces_pids(self, sandbox_id: str, containers: list[Live]) -> list[int]:
+        """Processes that are probably in the pod's network."""
+        pids = [one.live.pid for one in containers]
+        live = self._layout.load_sandbox_live(sandbox_id)
+        if live is not None and live.infra_pid:
+            pids.append(live.infra_pid)
+        return pids
+
+    def network_pin(self, sandbox_id: str) -> str:
+        return f"{self._layout.sandbox_run(sandbox_id)}/ns/net"
+
+    # Reading
 
     def _container(self, record: ContainerRecord) -> ContainerStats:
-        used = self._read(record.cgroup)
+        known = self._containers.get(record.id, self.period)
+        if known is not None:
+            return known
+        used = _read(record.cgroup)
         config = record.config
-        return ContainerStats(
+        stats = ContainerStats(
             id=record.id,
             sandbox_id=record.sandbox_id,
             name=config.name,
@@ -51,25 +160,25 @@ class Sampler:
             cpu=self._cpu(record.cgroup, used),
             memory=_memory(used),
             swap=_swap(used),
-            writable_layer=self._layer(record.id),
+            writable_layer=self.layers.usage(record.id),
             io_pressure=_pressure(used.io_psi if used else None),
-            process_count=used.pids.current if used and used.pids else None,
+            process_count=_processes(record.cgroup, used),
+            timestamp=used.time if used else time.time_ns(),
         )
+        if self.period:
+            self._containers.put(record.id, stats)
+        return stats
 
-    def sandbox(self, sandbox_id: str) -> SandboxStats:
-        """See Engine.sandbox_stats. Blocking."""
-        layout = self._parts.layout
-        record = layout.load_sandbox(layout.find_sandbox(sandbox_id))
+    def _sandbox(self, record: SandboxRecord) -> SandboxStats:
+        known = self._sandboxes.get(record.id, self.period)
+        if known is not None:
+            return known
         config = record.config
         path = cgroup_path(record.cgroup)
-        used = self._read(path)
-        containers = []
-        for container_id in layout.container_ids(record.id):
-            try:
-                containers.append(self._container(layout.load_container(record.id, container_id)))
-            except ContainerNotFound:
-                continue
-        return SandboxStats(
+        used = _read(path)
+        containers = list(self.live_containers(record.id))
+        pids = self.interfaces_pids(record.id, containers)
+        stats = SandboxStats(
             id=record.id,
             name=config.name,
             uid=config.uid,
@@ -81,78 +190,34 @@ class Sampler:
             memory=_memory(used),
             io_pressure=_pressure(used.io_psi if used else None),
             timestamp=used.time if used else time.time_ns(),
-            interfaces=self._interfaces(record.id),
-            process_count=used.pids.current if used and used.pids else None,
-            containers=tuple(containers),
+            interfaces=pod_interfaces(self.network_pin(record.id), pids),
+            process_count=_processes(path, used),
+            containers=tuple(self._container(one.record) for one in containers),
         )
-
-    def _read(self, path: str) -> cgroup_stats.CgroupStats | None:
-        try:
-            return Cgroup(path).stats()
-        except CgroupFailed:
-            return None  # it has ended
+        if self.period:
+            self._sandboxes.put(record.id, stats)
+        return stats
 
     def _cpu(self, path: str, used: cgroup_stats.CgroupStats | None) -> CpuStats | None:
         if used is None or used.cpu is None:
-            self._last.pop(path, None)
             return None
-        cores = None
-        if path in self._last:
-            before, usage = self._last[path]
-            if used.time > before:
-                cores = max(0, used.cpu.usage - usage) * 10**9 // (used.time - before)
-        self._last[path] = used.time, used.cpu.usage
         return CpuStats(
             timestamp=used.time,
             usage_core_nanoseconds=used.cpu.usage,
-            usage_nano_cores=cores,
+            usage_nano_cores=self._rates.rate(path, used.time, used.cpu.usage),
             pressure=_pressure(used.cpu.psi),
         )
 
-    def _layer(self, container_id: str) -> FilesystemStats | None:
-        try:
-            path, size, inodes = self._parts.rootfs.usage(container_id)
-        except OSError:
-            return None
-        return FilesystemStats(
-            timestamp=time.time_ns(), mountpoint=path, used_bytes=size, inodes_used=inodes
-        )
 
-    def _interfaces(self, sandbox_id: str) -> tuple[InterfaceStats, ...]:
-        """From /proc of a process of the pod: without one there is no traffic to speak of."""
-        layout = self._parts.layout
-        pin = f"{layout.sandbox_run(sandbox_id)}/ns/net"
-        if not os.path.exists(pin):
-            return ()
-        for container_id in layout.container_ids(sandbox_id):
-            live = layout.load_container_live(container_id)
-            if live is not None and is_alive(live.pid, live.pid_start):
-                try:
-                    with open(f"/proc/{live.pid}/net/dev") as file:
-                        return parse_net_dev(file.read())
-                except OSError:
-                    continue
-        return ()
+def _read(path: str) -> cgroup_stats.CgroupStats | None:
+    try:
+        return Cgroup(path).stats()
+    except CgroupFailed:
+        return None  # it has ended
 
 
-def parse_net_dev(text: str) -> tuple[InterfaceStats, ...]:
-    """The interfaces of /proc/<pid>/net/dev but for loopback, eth0 first."""
-    found = []
-    for line in text.splitlines()[2:]:
-        name, colon, rest = line.partition(":")
-        fields = rest.split()
-        if not colon or name.strip() == "lo" or len(fields) < 11:
-            continue
-        found.append(
-            InterfaceStats(
-                name=name.strip(),
-                rx_bytes=int(fields[0]),
-                rx_errors=int(fields[2]),
-                tx_bytes=int(fields[8]),
-                tx_errors=int(fields[10]),
-            )
-        )
-    return tuple(sorted(found, key=lambda one: (one.name != "eth0", one.name)))
+def _processes(path: str, used: cgroup_stats.CgroupStats | None) -> int | None:
+    return cgroup_stats.count_processes(detect(), path) if used else None
 
 
 def _memory(used: cgroup_stats.CgroupStats | None) -> MemoryStats | None:
@@ -175,7 +240,8 @@ def _swap(used: cgroup_stats.CgroupStats | None) -> SwapStats | None:
     if used is None or used.memory is None:
         return None
     memory = used.memory
-    available = max(memory.swap_limit - memory.swap_usage, 0) if memory.swap_limit else None
+    limit = memory.swap_limit
+    available = None if limit is None else max(limit - memory.swap_usage, 0)
     return SwapStats(timestamp=used.time, usage=memory.swap_usage, available=available)
 
 
@@ -186,7 +252,6 @@ def _pressure(psi: cgroup_stats.Psi | None) -> Pressure | None:
 
 
 def _averages(line: cgroup_stats.Pressure) -> PressureAverages:
-    # The CRI counts microseconds, as the kernel prints.
     return PressureAverages(
-        total=line.total // 1000, avg10=line.avg10, avg60=line.avg60, avg300=line.avg300
+        total=line.total, avg10=line.avg10, avg60=line.avg60, avg300=line.avg300
     )

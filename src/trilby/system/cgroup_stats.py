@@ -1,4 +1,8 @@
-"""What a cgroup uses: processor time, memory, processes, block I/O, pressure; few, small reads."""
+"""What a cgroup uses: processor time, memory, pressure, processes.
+
+As few reads as will do, because it is asked for all containers every few seconds; what metrics want
+besides is in cgroup_details.
+"""
 
 from __future__ import annotations
 
@@ -33,14 +37,9 @@ class Psi(msgspec.Struct, frozen=True):
 
 
 class CpuStats(msgspec.Struct, frozen=True):
-    """Processor time in ns; throttling as the kernel counts it."""
+    """Processor time in ns."""
 
     usage: int = 0
-    user: int = 0
-    system: int = 0
-    periods: int = 0
-    throttled_periods: int = 0
-    throttled_time: int = 0
     psi: Psi | None = None
 
 
@@ -48,7 +47,8 @@ class MemoryStats(msgspec.Struct, frozen=True):
     """Memory in bytes. ``working_set`` is usage without inactive file pages, as the kubelet's.
 
     ``limit`` 0 means none; ``available`` is the limit minus the working set, 0 without one.
-    ``oom_kills`` counts processes that the kernel killed for memory.
+    ``swap_limit`` is None without a limit (or without swap accounting); 0 forbids swapping.
+    ``cache`` is file pages, ``mapped_file`` those of them that are mapped.
     """
 
     usage: int = 0
@@ -58,8 +58,9 @@ class MemoryStats(msgspec.Struct, frozen=True):
     page_faults: int = 0
     major_page_faults: int = 0
     swap_usage: int = 0
-    swap_limit: int = 0
-    oom_kills: int = 0
+    swap_limit: int | None = None
+    cache: int = 0
+    mapped_file: int = 0
     psi: Psi | None = None
 
     @property
@@ -68,20 +69,12 @@ class MemoryStats(msgspec.Struct, frozen=True):
         return max(self.limit - self.working_set, 0) if self.limit else 0
 
 
-class PidStats(msgspec.Struct, frozen=True):
-    """Processes and threads; ``limit`` 0 means none."""
-
-    current: int = 0
-    limit: int = 0
-
-
 class CgroupStats(msgspec.Struct, frozen=True):
     """All of a cgroup at ``time`` (ns since the epoch); what the host cannot tell is None."""
 
     time: int
     cpu: CpuStats | None = None
     memory: MemoryStats | None = None
-    pids: PidStats | None = None
     io_psi: Psi | None = None
 
 
@@ -91,101 +84,109 @@ def read_stats(hierarchies: Hierarchies, path: str) -> CgroupStats:
     try:
         if hierarchies.unified:
             return _read_v2(hierarchies.v2 + path.rstrip("/"), now)
-        tops = hierarchies.v1
-        folders = {name: top + path.rstrip("/") for name, top in tops.items()}
-        return CgroupStats(now, _cpu_v1(folders), _memory_v1(folders), _pids(folders.get("pids")))
+        end = path.rstrip("/")
+        cpu, memory = hierarchies.v1.get("cpuacct"), hierarchies.v1.get("memory")
+        return CgroupStats(
+            now,
+            CpuStats(int(read(f"{cpu}{end}/cpuacct.usage"))) if cpu else None,
+            _memory_v1(memory + end) if memory else None,
+        )
     except FileNotFoundError as error:
         raise CgroupFailed(f"reading usage of cgroup {path}: it does not exist") from error
     except OSError as error:
         raise CgroupFailed(f"reading usage of cgroup {path}: {error}") from error
 
 
+def count_processes(hierarchies: Hierarchies, path: str) -> int | None:
+    """How many processes are in the cgroup and in those below it; None when it does not exist.
+
+    ``pids.current`` would count threads.
+    """
+    v1 = hierarchies.v1
+    top = hierarchies.v2 if hierarchies.unified else v1.get("pids") or next(iter(v1.values()))
+    try:
+        return _count_below(top + path.rstrip("/"))
+    except OSError:
+        return None
+
+
+def _count_below(place: str) -> int:
+    total = _count_lines(f"{place}/cgroup.procs")
+    # Two links are its own; each cgroup below adds one.
+    if os.stat(place).st_nlink > 2:
+        with os.scandir(place) as entries:
+            below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
+        for folder in below:
+            try:
+                total += _count_below(folder)
+            except OSError:
+                continue  # removed meanwhile, or one of threads only
+    return total
+
+
+def _count_lines(path: str) -> int:
+    """Some page of lines at a time is what the kernel gives."""
+    count = 0
+    with Fd.open(path, os.O_RDONLY) as fd:
+        while data := os.read(fd.number, 1 << 16):
+            count += data.count(b"\n")
+    return count
+
+
 def _read_v2(folder: str, now: int) -> CgroupStats:
-    cpu = _read(f"{folder}/cpu.stat")
     return CgroupStats(
         now,
         CpuStats(
-            usage=_field(cpu, b"usage_usec") * 1000,
-            user=_field(cpu, b"user_usec") * 1000,
-            system=_field(cpu, b"system_usec") * 1000,
-            periods=_field(cpu, b"nr_periods"),
-            throttled_periods=_field(cpu, b"nr_throttled"),
-            throttled_time=_field(cpu, b"throttled_usec") * 1000,
-            psi=_psi(f"{folder}/cpu.pressure"),
+            field(read(f"{folder}/cpu.stat"), b"usage_usec") * 1000,
+            _psi(f"{folder}/cpu.pressure"),
         ),
         _memory_v2(folder),
-        _pids(folder),
         _psi(f"{folder}/io.pressure"),
     )
 
 
 def _memory_v2(folder: str) -> MemoryStats | None:
-    usage = _number(f"{folder}/memory.current")
+    usage = read_number(f"{folder}/memory.current")
     if usage is None:
         return None
-    stat = _read(f"{folder}/memory.stat")
+    stat = read(f"{folder}/memory.stat")
     return MemoryStats(
         usage=usage,
-        working_set=max(usage - _field(stat, b"inactive_file"), 0),
-        rss=_field(stat, b"anon"),
-        limit=_number(f"{folder}/memory.max") or 0,
-        page_faults=_field(stat, b"pgfault"),
-        major_page_faults=_field(stat, b"pgmajfault"),
-        swap_usage=_number(f"{folder}/memory.swap.current") or 0,
-        swap_limit=_number(f"{folder}/memory.swap.max") or 0,
-        oom_kills=_field(_read(f"{folder}/memory.events"), b"oom_kill"),
+        working_set=max(usage - field(stat, b"inactive_file"), 0),
+        rss=field(stat, b"anon"),
+        limit=read_number(f"{folder}/memory.max") or 0,
+        page_faults=field(stat, b"pgfault"),
+        major_page_faults=field(stat, b"pgmajfault"),
+        swap_usage=read_number(f"{folder}/memory.swap.current") or 0,
+        swap_limit=read_number(f"{folder}/memory.swap.max"),
+        cache=field(stat, b"file"),
+        mapped_file=field(stat, b"file_mapped"),
         psi=_psi(f"{folder}/memory.pressure"),
     )
 
 
-def _cpu_v1(folders: dict[str, str]) -> CpuStats | None:
-    if "cpuacct" not in folders:
-        return None
-    usage = int(_read(f"{folders['cpuacct']}/cpuacct.usage"))
-    # User and system time there are clock ticks: "user 12\nsystem 3".
-    ticks = _read(f"{folders['cpuacct']}/cpuacct.stat")
-    tick = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
-    quota = _read_optional(f"{folders['cpu']}/cpu.stat") if "cpu" in folders else b""
-    return CpuStats(
-        usage=usage,
-        user=_field(ticks, b"user") * tick,
-        system=_field(ticks, b"system") * tick,
-        periods=_field(quota, b"nr_periods"),
-        throttled_periods=_field(quota, b"nr_throttled"),
-        throttled_time=_field(quota, b"throttled_time"),
-    )
-
-
-def _memory_v1(folders: dict[str, str]) -> MemoryStats | None:
-    folder = folders.get("memory")
-    if folder is None:
-        return None
-    usage = int(_read(f"{folder}/memory.usage_in_bytes"))
+def _memory_v1(folder: str) -> MemoryStats:
+    usage = int(read(f"{folder}/memory.usage_in_bytes"))
     # One file has the rest: total_* counts the cgroups below, too; limits are the effective ones.
-    stat = _read(f"{folder}/memory.stat")
-    limit = _field(stat, b"hierarchical_memory_limit")
-    swap_limit = _field(stat, b"hierarchical_memsw_limit")
+    stat = read(f"{folder}/memory.stat")
+    limit = field(stat, b"hierarchical_memory_limit")
+    both = field(stat, b"hierarchical_memsw_limit")
     return MemoryStats(
         usage=usage,
-        working_set=max(usage - _field(stat, b"total_inactive_file"), 0),
-        rss=_field(stat, b"total_rss"),
+        working_set=max(usage - field(stat, b"total_inactive_file"), 0),
+        rss=field(stat, b"total_rss"),
         limit=0 if limit >= _NO_LIMIT_V1 else limit,
-        page_faults=_field(stat, b"total_pgfault"),
-        major_page_faults=_field(stat, b"total_pgmajfault"),
-        swap_usage=_field(stat, b"total_swap"),
-        swap_limit=0 if swap_limit >= _NO_LIMIT_V1 else max(swap_limit - limit, 0),
-        oom_kills=_field(_read_optional(f"{folder}/memory.oom_control"), b"oom_kill"),
+        page_faults=field(stat, b"total_pgfault"),
+        major_page_faults=field(stat, b"total_pgmajfault"),
+        swap_usage=field(stat, b"total_swap"),
+        swap_limit=max(both - limit, 0) if 0 < both < _NO_LIMIT_V1 else None,
+        cache=field(stat, b"total_cache"),
+        mapped_file=field(stat, b"total_mapped_file"),
     )
-
-
-def _pids(folder: str | None) -> PidStats | None:
-    if folder is None or (current := _number(f"{folder}/pids.current")) is None:
-        return None
-    return PidStats(current, _number(f"{folder}/pids.max") or 0)
 
 
 def _psi(path: str) -> Psi | None:
-    text = _read_optional(path)
+    text = read_optional(path)
     if not text:
         return None
     lines: dict[str, Pressure] = {}
@@ -201,7 +202,7 @@ def _psi(path: str) -> Psi | None:
     return Psi(lines.get("some", Pressure()), lines.get("full", Pressure()))
 
 
-def _field(text: bytes, name: bytes) -> int:
+def field(text: bytes, name: bytes) -> int:
     """The number after ``name`` at the start of a line, 0 when there is none.
 
     Looked for, not parsed into a table: of 60 lines 4 are wanted.
@@ -215,20 +216,22 @@ def _field(text: bytes, name: bytes) -> int:
     return int(text[start : end if end >= 0 else len(text)])
 
 
-def _number(path: str) -> int | None:
+def read_number(path: str) -> int | None:
     """A file with one number; None when it is missing or says "max"."""
-    text = _read_optional(path).strip()
+    text = read_optional(path).strip()
     return int(text) if text.isdigit() else None
 
 
-def _read(path: str) -> bytes:
+def read(path: str) -> bytes:
+    """A file's content; these files come in one piece."""
     with Fd.open(path, os.O_RDONLY) as fd:
         return os.read(fd.number, 1 << 16)
 
 
-def _read_optional(path: str) -> bytes:
+def read_optional(path: str) -> bytes:
+    """A file's content; empty when the host has no such file."""
     try:
-        return _read(path)
+        return read(path)
     except OSError as error:
         # EOPNOTSUPP: pressure information is switched off for this cgroup.
         if error.errno in (errno.ENOENT, errno.EOPNOTSUPP, errno.ENOTSUP):

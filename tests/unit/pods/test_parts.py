@@ -25,7 +25,7 @@ from trilby.pods.runtime import Runtime
 from trilby.pods.sandbox_cgroup import cgroup_path, container_cgroup, sandbox_cgroup
 from trilby.pods.sandbox_files import write_files, write_hosts
 from trilby.pods.state import Layout
-from trilby.pods.stats import parse_net_dev
+from trilby.pods.stats_network import parse_net_dev
 from trilby.storage.records import Image
 
 CGROUPFS = EngineConfig(cgroup_manager=CgroupManager.CGROUPFS)

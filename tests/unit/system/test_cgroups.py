@@ -11,14 +11,9 @@ import pytest
 from trilby.system.cgroup_events import OomWatch
 from trilby.system.cgroup_mounts import Hierarchies, detect_from, parse_membership
 from trilby.system.cgroup_slices import expand_slice, slice_path
-from trilby.system.cgroup_stats import MemoryStats, Pressure, _field, read_stats
 from trilby.system.cgroups import Cgroup
 from trilby.system.errors import CgroupFailed
 from trilby.system.mount_table import MountEntry, parse_mount
-
-MEMORY_STAT_V2 = (
-    b"anon 1000\nfile 5000\ninactive_file 3000\nactive_file 2000\npgfault 7\npgmajfault 2\n"
-)
 
 
 def mounts(*lines: str) -> list[MountEntry]:
@@ -120,89 +115,10 @@ def test_slice_path() -> None:
     assert slice_path("-.slice", "x.service") == "/x.service"
 
 
-def test_fields_are_whole_words() -> None:
-    text = b"total_inactive_file 5\ninactive_file 7\nlast 9"
-    assert _field(text, b"inactive_file") == 7
-    assert _field(text, b"total_inactive_file") == 5
-    assert _field(text, b"last") == 9
-    assert _field(text, b"file") == 0
-    assert _field(b"", b"x") == 0
-
-
 def write(folder: Path, **files: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in files.items():
         (folder / name.replace("__", ".")).write_text(text)
-
-
-def test_statistics_of_version_2(tmp_path: Path) -> None:
-    psi = "some avg10=1.50 avg60=0.00 avg300=0.25 total=12\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=3\n"
-    write(
-        tmp_path / "p",
-        cpu__stat="usage_usec 5\nuser_usec 3\nsystem_usec 2\nnr_periods 4\nnr_throttled 1\nthrottled_usec 9\n",
-        cpu__pressure=psi,
-        memory__current="10000\n",
-        memory__stat=MEMORY_STAT_V2.decode(),
-        memory__max="max\n",
-        memory__swap__current="44\n",
-        memory__events="low 0\noom 2\noom_kill 1\noom_group_kill 0\n",
-        pids__current="3\n",
-        pids__max="100\n",
-    )
-    stats = read_stats(Hierarchies("v2", {}, str(tmp_path), frozenset({"memory"})), "/p")
-    assert stats.time > 0
-    assert stats.cpu and stats.memory and stats.pids and stats.cpu.psi
-    assert (stats.cpu.usage, stats.cpu.user, stats.cpu.system) == (5000, 3000, 2000)
-    assert (stats.cpu.periods, stats.cpu.throttled_periods, stats.cpu.throttled_time) == (
-        4,
-        1,
-        9000,
-    )
-    assert stats.cpu.psi.some == Pressure(1.5, 0.0, 0.25, 12000)
-    assert stats.memory == MemoryStats(
-        usage=10000,
-        working_set=7000,
-        rss=1000,
-        page_faults=7,
-        major_page_faults=2,
-        swap_usage=44,
-        oom_kills=1,
-    )
-    assert stats.memory.available == 0
-    assert (stats.pids.current, stats.pids.limit) == (3, 100)
-    assert stats.io_psi is None
-
-
-def test_statistics_of_version_1(tmp_path: Path) -> None:
-    write(tmp_path / "cpuacct" / "p", cpuacct__usage="12345\n", cpuacct__stat="user 2\nsystem 1\n")
-    write(tmp_path / "cpu" / "p", cpu__stat="nr_periods 4\nnr_throttled 1\nthrottled_time 9\n")
-    write(
-        tmp_path / "memory" / "p",
-        memory__usage_in_bytes="10000\n",
-        memory__stat="rss 1\nhierarchical_memory_limit 20000\nhierarchical_memsw_limit 25000\n"
-        "total_rss 900\ntotal_inactive_file 4000\ntotal_pgfault 7\ntotal_pgmajfault 2\ntotal_swap 5\n",
-        memory__oom_control="oom_kill_disable 0\nunder_oom 0\noom_kill 3\n",
-    )
-    v1 = {name: str(tmp_path / name) for name in ("cpu", "cpuacct", "memory")}
-    stats = read_stats(Hierarchies("v1", v1, "", frozenset()), "/p")
-    assert stats.cpu and stats.memory
-    assert (stats.cpu.usage, stats.cpu.user, stats.cpu.throttled_time) == (12345, 20_000_000, 9)
-    assert (stats.memory.working_set, stats.memory.limit, stats.memory.available) == (
-        6000,
-        20000,
-        14000,
-    )
-    assert (stats.memory.rss, stats.memory.swap_limit, stats.memory.oom_kills) == (900, 5000, 3)
-    assert stats.pids is None
-
-
-def test_statistics_of_a_missing_cgroup(tmp_path: Path) -> None:
-    for hierarchies in (
-        Hierarchies("v2", {}, str(tmp_path), frozenset()),
-        Hierarchies("v1", {"memory": str(tmp_path)}, "", frozenset()),
-    ):
-        with pytest.raises(CgroupFailed, match="/p: it does not exist"):
-            read_stats(hierarchies, "/p")
 
 
 def test_making_a_version_2_cgroup_enables_what_is_offered(tmp_path: Path) -> None:
