@@ -10,19 +10,24 @@ from trilby.cri.proto import common_pb2 as pb
 from trilby.pods import model_common as model
 from trilby.pods.model_container import ImageSpec
 
-MODES: Final = {
+MODES: Final[Mapping[int, model.NamespaceMode]] = {
     pb.POD: model.NamespaceMode.POD,
     pb.CONTAINER: model.NamespaceMode.CONTAINER,
     pb.NODE: model.NamespaceMode.NODE,
     pb.TARGET: model.NamespaceMode.TARGET,
 }
-MODES_OUT: Final = {mode: number for number, mode in MODES.items()}
-PROFILES: Final = {
+MODES_OUT: Final = {
+    model.NamespaceMode.POD: pb.POD,
+    model.NamespaceMode.CONTAINER: pb.CONTAINER,
+    model.NamespaceMode.NODE: pb.NODE,
+    model.NamespaceMode.TARGET: pb.TARGET,
+}
+PROFILES: Final[Mapping[int, model.ProfileType]] = {
     pb.SecurityProfile.RuntimeDefault: model.ProfileType.RUNTIME_DEFAULT,
     pb.SecurityProfile.Unconfined: model.ProfileType.UNCONFINED,
     pb.SecurityProfile.Localhost: model.ProfileType.LOCALHOST,
 }
-GROUPS: Final = {
+GROUPS: Final[Mapping[int, model.SupplementalGroupsPolicy]] = {
     pb.Merge: model.SupplementalGroupsPolicy.MERGE,
     pb.Strict: model.SupplementalGroupsPolicy.STRICT,
 }
@@ -71,8 +76,8 @@ def id_mappings(mappings: Iterable[pb.IDMapping]) -> tuple[model.IdMapping, ...]
 
 def _mode(number: int, name: str) -> model.NamespaceMode:
     try:
-        return MODES[pb.NamespaceMode(number)]
-    except (KeyError, ValueError):
+        return MODES[number]
+    except KeyError:
         raise InvalidRequest(f"namespace_options.{name}: {number} is no namespace mode") from None
 
 
@@ -113,7 +118,7 @@ def selinux(options: pb.SELinuxOption, *, given: bool) -> model.SELinuxOptions |
 def profile(message: pb.SecurityProfile, *, given: bool, old: str) -> model.SecurityProfile | None:
     """A profile; ``old`` is the deprecated text field, which counts without the new one."""
     if given:
-        kind = PROFILES.get(pb.SecurityProfile.ProfileType(message.profile_type))
+        kind = PROFILES.get(message.profile_type)
         if kind is None:
             raise InvalidRequest(f"profile_type {message.profile_type} is not known")
         return model.SecurityProfile(type=kind, localhost_ref=message.localhost_ref)
@@ -130,8 +135,8 @@ def profile(message: pb.SecurityProfile, *, given: bool, old: str) -> model.Secu
 
 def groups_policy(number: int) -> model.SupplementalGroupsPolicy:
     try:
-        return GROUPS[pb.SupplementalGroupsPolicy(number)]
-    except (KeyError, ValueError):
+        return GROUPS[number]
+    except KeyError:
         raise InvalidRequest(f"supplemental_groups_policy {number} is not known") from None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 
 from trilby.cri import translate_common as common
 from trilby.cri.errors import InvalidRequest
@@ -133,7 +133,7 @@ def stop_signal(number: int) -> str:
     if number == common_pb2.RUNTIME_DEFAULT:
         return ""
     try:
-        name = common_pb2.Signal.Name(common_pb2.Signal(number))
+        name = common_pb2.Signal.Name(cast("common_pb2.Signal", number))
     except ValueError:
         raise InvalidRequest(f"stop_signal {number} is not known") from None
     return name.replace("PLUS", "+").replace("MINUS", "-")
@@ -184,7 +184,7 @@ def status_message(status: ContainerStatus) -> pb.ContainerStatus:
         log_path=status.log_path,
         resources=pb.ContainerResources(linux=common.resources_message(status.resources)),
         image_id=status.image_id,
-        stop_signal=common_pb2.Signal(stop_signal_number(status.stop_signal or "SIGTERM")),
+        stop_signal=cast("common_pb2.Signal", stop_signal_number(status.stop_signal or "SIGTERM")),
     )
     if status.user is not None:
         message.user.linux.uid = status.user.uid
