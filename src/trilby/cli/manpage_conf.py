@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 from trilby.cli.manpage_roff import Page, bold, italic
 from trilby.cri.config_load import all_options
+from trilby.cri.config_text import limits_text
 from trilby.pods.config_load import DEFAULT_FILE, VENDOR_FILE
 from trilby.pods.config_option import Declared
 from trilby.pods.config_values import toml_text
@@ -29,17 +30,8 @@ def default_text(declared: Declared) -> str:
 
 def meaning_text(declared: Declared) -> str:
     """What the option means, and what it may be."""
-    option = declared.option
-    words = [option.meaning]
-    if declared.choices:
-        shown = ", ".join(f"`{each}`" if each else "empty" for each in declared.choices)
-        if not declared.enum:
-            words.append(f"One of {shown}." if declared.kind == "text" else f"Of {shown}.")
-    if option.lowest is not None and option.highest is not None:
-        words.append(f"From {option.lowest} to {option.highest}.")
-    elif option.lowest is not None:
-        words.append(f"At least {option.lowest}.")
-    return " ".join(words)
+    limits = "" if declared.enum else limits_text(declared)
+    return f"{declared.option.meaning} {limits}".rstrip()
 
 
 def markdown() -> str:

@@ -158,7 +158,7 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True):
     )] = "docker://"
     global_auth_file: Annotated[str, Option(
         f"{IMAGE}.global_auth_file", LIVE,
-        "auth.json for pulls that come without credentials. Empty: the usual places.",
+        "The auth.json for pulls that come without credentials. Empty: the usual places.",
         form=forms.absolute,
     )] = ""
     pinned_images: Annotated[tuple[str, ...], Option(
@@ -169,7 +169,7 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True):
     )] = ()
     signature_policy: Annotated[str, Option(
         f"{IMAGE}.signature_policy", LIVE,
-        "policy.json: which images are accepted. Empty: the usual places.",
+        "The policy.json: which images are accepted. Empty: the usual places.",
         form=forms.absolute,
     )] = ""
     signature_policy_dir: Annotated[str, Option(
