@@ -40,6 +40,8 @@ def container_details(parts: Parts, container_id: str) -> Details:
         "sandboxID": sandbox_id,
         "pid": live.pid if live else 0,
         "privileged": record.config.security.privileged,
+        "tty": record.config.tty,
+        "stdin": record.config.stdin,
         "runtimeHandler": record.handler,
         "cgroup": record.cgroup,
         "bundle": parts.layout.bundle(container_id),

@@ -161,6 +161,10 @@ class Engine:
 
         await sandbox_update.update_sandbox_resources(self._parts, sandbox_id, overhead, resources)
 
+    async def read_sandbox(self, sandbox_id: str) -> SandboxStatus:
+        """sandbox_status() for whoever may have an engine elsewhere; see embedded/api.py."""
+        return self.sandbox_status(sandbox_id)
+
     def list_sandboxes(self) -> list[SandboxStatus]:
         """All sandboxes, newest first."""
         return self._parts.inventory.sandboxes()
@@ -215,6 +219,10 @@ class Engine:
         from trilby.pods import details
 
         return details.container_details(self._parts, container_id)
+
+    async def read_container(self, container_id: str) -> ContainerStatus:
+        """container_status() for whoever may have an engine elsewhere; see embedded/api.py."""
+        return self.container_status(container_id)
 
     def list_containers(self, sandbox_id: str | None = None) -> list[ContainerStatus]:
         """All containers (of one sandbox), newest first. Raises SandboxNotFound."""
@@ -350,6 +358,10 @@ class Engine:
     def sandbox_stats(self, sandbox_id: str) -> SandboxStats:
         """What the pod and its containers use; see container_stats."""
         return self.sampler.sandbox(sandbox_id)
+
+    async def read_stats(self, sandbox_id: str) -> SandboxStats:
+        """sandbox_stats() in a thread."""
+        return await asyncio.to_thread(self.sandbox_stats, sandbox_id)
 
     @property
     def sampler(self) -> Sampler:

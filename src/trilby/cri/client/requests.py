@@ -21,8 +21,15 @@ from trilby.pods.model_sandbox import SandboxConfig, SandboxSecurity
 from trilby.pods.spec.masks import MASKED_PATHS, READONLY_PATHS
 
 PROTOCOLS: Final = {protocol: number for number, protocol in sandbox.PROTOCOLS.items()}
-PROFILES: Final = {kind: number for number, kind in common.PROFILES.items()}
-GROUPS: Final = {policy: number for number, policy in common.GROUPS.items()}
+PROFILES: Final = {
+    model.ProfileType.RUNTIME_DEFAULT: common_pb2.SecurityProfile.RuntimeDefault,
+    model.ProfileType.UNCONFINED: common_pb2.SecurityProfile.Unconfined,
+    model.ProfileType.LOCALHOST: common_pb2.SecurityProfile.Localhost,
+}
+GROUPS: Final = {
+    model.SupplementalGroupsPolicy.MERGE: common_pb2.Merge,
+    model.SupplementalGroupsPolicy.STRICT: common_pb2.Strict,
+}
 
 
 def run_request(config: SandboxConfig) -> sandbox_pb2.RunPodSandboxRequest:

@@ -109,15 +109,14 @@ def _mount(mount: common_pb2.Mount) -> Mount:
 def tty_and_stdin(info: dict[str, object]) -> tuple[bool, bool]:
     """Whether a container has a terminal and takes input, by what a verbose status says.
 
-    The CRI has no field for it. CRI-O and trilbyd show the OCI config, containerd its request;
-    without either a terminal is not assumed, and input is tried.
+    The CRI has no field for it. trilbyd says it, containerd shows what it was asked for, CRI-O the
+    OCI config; where nothing is said of input, it is tried.
     """
-    config = _at(info, "config")
-    if "tty" in config or "stdin" in config:
-        return bool(config.get("tty")), bool(config.get("stdin"))
+    for said in (info, _at(info, "config")):
+        if "tty" in said or "stdin" in said:
+            return bool(said.get("tty")), bool(said.get("stdin"))
     process = _at(_at(info, "runtimeSpec"), "process")
-    stdin = info.get("stdin")
-    return bool(process.get("terminal")), True if stdin is None else bool(stdin)
+    return bool(process.get("terminal")), True
 
 
 def _at(document: dict[str, object], key: str) -> dict[str, object]:

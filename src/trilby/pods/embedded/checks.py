@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from trilby.errors import TrilbyError
-from trilby.pods.engine import Engine
+from trilby.pods.embedded.api import PodEngine
 from trilby.pods.errors import ExecTimeout
 from trilby.pods.manifest import schema
 
@@ -17,7 +17,7 @@ class Target:
     """The container that an action is about, and where it is reached."""
 
     def __init__(
-        self, engine: Engine, container: schema.Container, container_id: str, address: str
+        self, engine: PodEngine, container: schema.Container, container_id: str, address: str
     ) -> None:
         self.engine = engine
         self.container = container

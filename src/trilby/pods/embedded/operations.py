@@ -7,19 +7,19 @@ import contextlib
 import os
 import signal
 
+from trilby.pods.embedded.api import PodEngine
 from trilby.pods.embedded.errors import PodRunning
 from trilby.pods.embedded.events import Emit
 from trilby.pods.embedded.folder import PodFolder
 from trilby.pods.embedded.listing import PodView
 from trilby.pods.embedded.termination import stop_containers
-from trilby.pods.engine import Engine
 from trilby.pods.errors import SandboxNotFound
 from trilby.pods.model_status import ContainerState
 from trilby.system.events import wait_pidfd
 
 
 async def stop_pod(
-    engine: Engine, folder: PodFolder, view: PodView, grace: float | None, emit: Emit
+    engine: PodEngine, folder: PodFolder, view: PodView, grace: float | None, emit: Emit
 ) -> None:
     """Stop a pod within ``grace`` seconds (default: the manifest's own)."""
     if grace is None:
@@ -41,7 +41,7 @@ async def stop_pod(
 
 
 async def remove_pod(
-    engine: Engine,
+    engine: PodEngine,
     folder: PodFolder,
     view: PodView,
     *,

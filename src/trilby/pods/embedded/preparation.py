@@ -8,11 +8,10 @@ import socket
 from collections.abc import Mapping
 
 from trilby.image.progress import Progress
-from trilby.image.service import Images
 from trilby.image.service_types import PullPolicy
+from trilby.pods.embedded.api import PodEngine, PodImages
 from trilby.pods.embedded.events import Emit, SandboxReady
 from trilby.pods.embedded.folder import PodFolder
-from trilby.pods.engine import Engine
 from trilby.pods.manifest import schema
 from trilby.pods.manifest.translate import PodFacts, sandbox_config
 from trilby.pods.model_container import Mount
@@ -27,7 +26,7 @@ _POLICIES: dict[str, PullPolicy] = {
 
 
 async def pull_images(
-    images: Images, spec: schema.PodSpec, progress: Progress | None
+    images: PodImages, spec: schema.PodSpec, progress: Progress | None
 ) -> dict[str, str]:
     """Fetch every image that the pod names, all at once: name -> id."""
     wanted: dict[str, PullPolicy] = {}
@@ -58,18 +57,18 @@ def _want(wanted: dict[str, PullPolicy], name: str, policy: str) -> None:
         wanted[name] = chosen
 
 
-def image_users(images: Images, ids: Mapping[str, str]) -> dict[str, str]:
+def image_users(images: PodImages, ids: Mapping[str, str]) -> dict[str, str]:
     """The USER of each image, by its name in the manifest."""
     return {name: images.config(image_id).config.user for name, image_id in ids.items()}
 
 
 async def make_sandbox(
-    engine: Engine, pod: schema.Pod, folder: PodFolder, emit: Emit
+    engine: PodEngine, pod: schema.Pod, folder: PodFolder, emit: Emit
 ) -> tuple[str, PodFacts]:
     """Make the sandbox and wait for its network."""
     config = sandbox_config(pod, uid=folder.uid, log_directory=folder.logs, host_dns=_host_dns())
     sandbox_id = await engine.run_sandbox(config)
-    ips = engine.sandbox_status(sandbox_id).ips
+    ips = (await engine.read_sandbox(sandbox_id)).ips
     emit(SandboxReady(sandbox_id, ips))
     return sandbox_id, PodFacts(
         uid=folder.uid, node=os.uname().nodename, host_ip=_host_ip(), ips=ips

@@ -10,7 +10,7 @@ from collections.abc import Coroutine
 import msgspec
 
 from trilby.image.progress import Progress
-from trilby.image.service import Images
+from trilby.pods.embedded.api import PodEngine, PodImages
 from trilby.pods.embedded.events import Emit, Notice
 from trilby.pods.embedded.folder import PodFolder, PodRecord, RunnerNote
 from trilby.pods.embedded.preparation import (
@@ -22,7 +22,6 @@ from trilby.pods.embedded.preparation import (
 from trilby.pods.embedded.termination import LEAST_GRACE
 from trilby.pods.embedded.volumes import PodVolumes
 from trilby.pods.embedded.worker import Backoff, PodContext, Worker
-from trilby.pods.engine import Engine
 from trilby.pods.manifest import schema
 from trilby.system.files import Fd
 
@@ -36,8 +35,8 @@ class PodRunner:
 
     def __init__(
         self,
-        engine: Engine,
-        images: Images,
+        engine: PodEngine,
+        images: PodImages,
         record: PodRecord,
         folder: PodFolder,
         emit: Emit,

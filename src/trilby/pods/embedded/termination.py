@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Mapping
 from time import monotonic
 
+from trilby.pods.embedded.api import PodEngine
 from trilby.pods.embedded.checks import Target, perform
 from trilby.pods.embedded.events import Emit, Notice
-from trilby.pods.engine import Engine
 from trilby.pods.errors import ContainerNotFound
 from trilby.pods.manifest import schema
 from trilby.pods.model_status import ContainerState
@@ -20,7 +20,7 @@ LEAST_GRACE = 2.0
 async def stop_container(target: Target, grace: float, emit: Emit) -> None:
     """Run the preStop hook and stop the container, both within ``grace`` seconds."""
     try:
-        status = target.engine.container_status(target.container_id)
+        status = await target.engine.read_container(target.container_id)
     except ContainerNotFound:
         return
     if status.state is not ContainerState.RUNNING:
@@ -38,7 +38,7 @@ async def stop_container(target: Target, grace: float, emit: Emit) -> None:
 
 
 async def stop_containers(
-    engine: Engine,
+    engine: PodEngine,
     spec: schema.PodSpec,
     running: Mapping[str, str],
     address: str,

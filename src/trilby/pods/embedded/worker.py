@@ -10,6 +10,7 @@ from time import monotonic
 import msgspec
 
 from trilby.errors import TrilbyError
+from trilby.pods.embedded.api import PodEngine
 from trilby.pods.embedded.checks import Target, perform
 from trilby.pods.embedded.errors import ContainerRefused
 from trilby.pods.embedded.events import Emit, Exited, Notice, Started
@@ -17,7 +18,6 @@ from trilby.pods.embedded.folder import ContainerNote, PodFolder
 from trilby.pods.embedded.probes import watch
 from trilby.pods.embedded.termination import stop_container
 from trilby.pods.embedded.volumes import PodVolumes
-from trilby.pods.engine import Engine
 from trilby.pods.errors import StartFailed
 from trilby.pods.manifest import schema
 from trilby.pods.manifest.translate import PodFacts, container_config, environment
@@ -42,7 +42,7 @@ class Backoff(msgspec.Struct, frozen=True, kw_only=True):
 class PodContext(msgspec.Struct, frozen=True, kw_only=True):
     """What all containers of one running pod share. ``images``: name in the manifest -> id."""
 
-    engine: Engine
+    engine: PodEngine
     pod: schema.Pod
     folder: PodFolder
     volumes: PodVolumes
@@ -151,7 +151,7 @@ class Worker:
             prober.cancel()
             await asyncio.gather(prober, return_exceptions=True)
         self._note(ready=False)
-        self._tell_exit(code)
+        await self._tell_exit(code)
         return code
 
     async def stop(self, grace: float) -> None:
@@ -228,11 +228,11 @@ class Worker:
     def _image_user(self) -> str:
         return self.context.image_users.get(self.container.image, "").partition(":")[0]
 
-    def _tell_exit(self, code: int) -> None:
+    async def _tell_exit(self, code: int) -> None:
         context = self.context
         reason = ""
         try:
-            reason = context.engine.container_status(self.container_id).reason
+            reason = (await context.engine.read_container(self.container_id)).reason
         except TrilbyError as error:
             log.debug("status of %s: %s", self.container_id, error)
         message = self._termination_message()
