@@ -52,7 +52,7 @@ class AttachedStreams:
             except ValueError:
                 raise StreamFailed(f"conmon sent a packet of unknown kind {packet[0]}") from None
 
-    async def write(self, data: bytes) -> None:
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send bytes to stdin. Raises StreamFailed when the container is gone."""
         view = memoryview(data)
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 
 from trilby.pods import sandbox_network
 from trilby.pods.engine_parts import Parts
@@ -33,7 +34,7 @@ async def port_forward(parts: Parts, sandbox_id: str, port: int) -> socket.socke
                 connection = make()
             else:
                 # A socket stays in the namespace that it was made in.
-                connection = await asyncio.to_thread(in_netns, path, make)
+                connection = await _in_thread(path, make)
         except OSError as error:
             problems.append(f"{address}: {error.strerror}")
             continue
@@ -52,3 +53,18 @@ async def port_forward(parts: Parts, sandbox_id: str, port: int) -> socket.socke
         f"forwarding to port {port} of sandbox {record.config.name}: {'; '.join(problems)}",
         hint="does a container of the pod listen on it?",
     )
+
+
+async def _in_thread(path: str, make: Callable[[], socket.socket]) -> socket.socket:
+    """Make a socket in a namespace; who is cancelled meanwhile leaves none behind."""
+    task = asyncio.ensure_future(asyncio.to_thread(in_netns, path, make))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        task.add_done_callback(_close_made)
+        raise
+
+
+def _close_made(task: asyncio.Future[socket.socket]) -> None:
+    if not task.cancelled() and task.exception() is None:
+        task.result().close()
