@@ -146,8 +146,8 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True):
     # -- [trilby.runtime] --------------------------------------------------------------------
     log_level: Annotated[str, Option(
         f"{RUNTIME}.log_level", LIVE,
-        "What the daemon logs.",
-        choices=("debug", "info", "warn", "error"),
+        "What the daemon logs: from this level on.",
+        choices=("trace", "debug", "info", "warn", "error", "fatal", "panic"),
     )] = "info"
 
     # -- [trilby.image] ----------------------------------------------------------------------

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
-    "BUILT_IN", "Change", "Loaded", "all_options", "build", "changes", "daemon_options", "load",
-    "read_layers", "values_of",
+    "BUILT_IN", "Change", "Loaded", "all_options", "build", "changes", "daemon_options",
+    "defaults", "differences", "load", "read_layers", "values_of",
 ]  # fmt: skip
 
 BUILT_IN = "built in default"
@@ -123,6 +123,11 @@ def build(layers: Layers, env: Mapping[str, str] | None = None) -> Loaded:
     )
 
 
+def defaults(env: Mapping[str, str] | None = None) -> Loaded:
+    """What counts where no file says anything; the store is that of storage.conf."""
+    return build(Layers(all_options()), env)
+
+
 def values_of(config: DaemonConfig) -> dict[str, Value]:
     """Full key -> value of every option, the handlers' by their names."""
     found: dict[str, Value] = {}
@@ -139,14 +144,22 @@ def values_of(config: DaemonConfig) -> dict[str, Value]:
 
 def changes(old: DaemonConfig, new: DaemonConfig) -> list[Change]:
     """The options that differ, in the order of the documents."""
-    before, after = values_of(old), values_of(new)
+    return differences(values_of(old), values_of(new))
+
+
+def differences(before: Mapping[str, Value], after: Mapping[str, Value]) -> list[Change]:
+    """The same for values by their full keys."""
     found = []
     for key in dict.fromkeys([*before, *after]):
         one, other = before.get(key), after.get(key)
-        if one == other:
+        declared = all_options().get(pattern_of(key))
+        if one == other or declared is None:
             continue
-        scope = all_options()[pattern_of(key)].option.scope
-        # Of a handler that comes or goes nothing is in use yet, or any more.
-        scope = Scope.NEW_PODS if one is None or other is None else scope
+        scope = declared.option.scope
+        if one is None or other is None:
+            # A handler comes or goes: nothing of it is in use yet, or for what is made later.
+            scope = Scope.NEW_PODS
+            if declared.option.name != "runtime_path" and declared.default in (one, other):
+                continue
         found.append(Change(key, one, other, scope))
     return found

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
+from typing import Final
 
 from trilby.cri.config import DaemonConfig
 from trilby.pods.config import CgroupManager
+from trilby.pods.config_forms import SOCKET_LENGTH
 from trilby.pods.config_layers import Mistake
 
 __all__ = ["contradictions"]
+
+RUN_ROOT_LENGTH: Final = SOCKET_LENGTH - len("/grpc.sock")
 
 
 def contradictions(config: DaemonConfig, origins: Mapping[str, str]) -> list[Mistake]:
@@ -45,6 +50,14 @@ def _runtime(config: DaemonConfig) -> Iterator[tuple[str, str, str]]:
             "trilby.runtime.cgroup_parent",
             f"is {engine.cgroup_parent!r}, a path, but the cgroup manager is systemd",
             "name a slice",
+        )
+    length = len(os.fsencode(engine.run_root))
+    if length > RUN_ROOT_LENGTH:
+        yield (
+            "trilby.runroot",
+            f"makes the run root {engine.run_root}, which is {length} bytes long; {RUN_ROOT_LENGTH}"
+            " are possible, because sockets are below it",
+            "choose a shorter runroot",
         )
 
 

@@ -49,7 +49,8 @@ def rows(loaded: Loaded) -> list[Row]:
 
 def row_text(key: str, value: Value | None) -> str:
     """A value as it is written in the file; nothing for a handler that is not there."""
-    return "" if value is None else toml_text(value, all_options()[pattern_of(key)].kind)
+    declared = all_options().get(pattern_of(key))
+    return "" if value is None else toml_text(value, declared.kind if declared else None)
 
 
 def change_texts(change: Change) -> tuple[str, str]:

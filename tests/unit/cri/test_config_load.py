@@ -149,7 +149,7 @@ def test_the_store_is_that_of_storage_conf(tmp_path: Path) -> None:
         ("api", "tls_min_version = 'VersionTLS10'", "neither VersionTLS12 nor VersionTLS13"),
         ("api", "grpc_max_recv_msg_size = 1", "the smallest possible is 1048576"),
         ("api", "grpc_max_recv_msg_size = 1.5", "is not a whole number"),
-        ("runtime", "log_level = 'trace'", "which is none of debug, info, warn, error"),
+        ("runtime", "log_level = 'loud'", "which is none of trace, debug, info"),
         ("runtime", "default_env = ['A']", "has 'A', which is not NAME=value"),
         ("runtime", "default_env = ['A=\\u0000']".replace("'", '"'), "a null character"),
         ("runtime", "default_capabilities = ['CHWON']", "unknown capability 'CHWON'"),

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
+from trilby.cli.config.files import dir_option, overrides, place
 from trilby.cli.output import json_flag, print_json
 from trilby.cli.settings import Settings
-from trilby.errors import InvalidInput, TrilbyError
+from trilby.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from trilby.cri.config_finding import Finding
 
 
-@click.command("check", epilog="Example: trilby config check --format json")
+@click.command(
+    "check", epilog="Example: trilby config check --kubelet-config /var/lib/kubelet/config.yaml"
+)
 @click.option(
     "--authfile",
     metavar="FILE",
@@ -23,58 +26,53 @@ if TYPE_CHECKING:
     envvar="REGISTRY_AUTH_FILE",
     help="auth.json to read instead of the default ones (also REGISTRY_AUTH_FILE).",
 )
+@dir_option
 @click.option("--format", metavar="FORMAT", default="", help="json, for machines.")
+@click.option(
+    "--kubelet-config",
+    metavar="FILE",
+    default="",
+    help="The kubelet's configuration; without it /var/lib/kubelet/config.yaml, if it is there.",
+)
 @click.pass_obj
-def command(settings: Settings, authfile: str, format: str) -> None:
-    """Read every configuration file as the other commands would, and tell each mistake.
+def command(
+    settings: Settings, authfile: str, config_dir: str, format: str, kubelet_config: str
+) -> None:
+    """Read every configuration file as the daemon and the other commands would, and tell mistakes.
 
-    storage.conf, registries.conf, registries.d, policy.json, auth.json, trilby.conf and the CNI
-    conflists, with their drop-ins. An unknown key is a mistake here, and a warning elsewhere.
-    Ends with 2 if there is any.
+    trilby.conf with its types, ranges and options that contradict each other; storage.conf,
+    registries.conf, registries.d, policy.json, auth.json and CNI conflists, with their drop-ins;
+    policies of namespaces, seccomp profiles and certificates; whether the programs are there and
+    run; whether addresses are taken; and whether the kubelet's configuration fits. An unknown
+    option is a mistake here, and a warning elsewhere.
+
+    Each finding says where, what, why it matters and what to do. Ends with 2 if there is a
+    mistake. Warnings alone, which nothing fails of today, end with 0.
     """
-    from trilby.image.config_check import check_files
+    from trilby.cri.config_check import Asked, check
+    from trilby.cri.config_finding import Severity
 
     as_json = json_flag(format)
-    found = [
-        *_complaints(lambda: settings.storage_config().warnings),
-        *check_files(authfile=authfile or None),
-        *_complaints(lambda: _engine(settings)),
-        *_complaints(lambda: _networks(settings)),
-    ]
+    found = check(
+        Asked(
+            config_file=place(settings.config),
+            config_dir=place(config_dir),
+            overrides=overrides(settings),
+            authfile=authfile,
+            kubelet_config=kubelet_config,
+        )
+    )
     if as_json:
-        print_json(found)
+        print_json([document(each) for each in found])
     else:
         for each in found:
-            click.echo(each)
-    if found:
-        count = len(found)
+            click.echo(each.text())
+    count = sum(each.severity is Severity.ERROR for each in found)
+    if count:
         raise InvalidInput(f"{count} mistake{'s' if count > 1 else ''} in configuration files")
 
 
-def _engine(settings: Settings) -> Sequence[str]:
-    from trilby.cri.config_load import daemon_options
-    from trilby.pods.config import EngineConfig
-    from trilby.pods.config_load import load_config
-
-    return load_config(EngineConfig(), settings.config, daemon_options()).warnings
-
-
-def _networks(settings: Settings) -> Sequence[str]:
-    from trilby.pods.config import EngineConfig
-    from trilby.pods.config_load import load_config
-    from trilby.pods.network.conflist import discover
-
-    directories: Sequence[str] = [os.path.abspath(each) for each in settings.network_config_dirs]
-    if not directories:
-        try:
-            directories = load_config(EngineConfig(), settings.config).config.cni_config_dirs
-        except TrilbyError:
-            return ()  # told already
-    return [str(error) for error in discover(directories).errors]
-
-
-def _complaints(read: Callable[[], Sequence[str]]) -> list[str]:
-    try:
-        return list(read())
-    except TrilbyError as error:
-        return [str(error)]
+def document(finding: Finding) -> dict[str, object]:
+    """A finding for machines; line and column are 0 where they are not known."""
+    found: dict[str, object] = msgspec.structs.asdict(finding)
+    return found

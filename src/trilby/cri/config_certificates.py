@@ -1,0 +1,194 @@
+"""Whether the TLS files of trilby.conf can be used: pairs that match, and dates."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Iterator
+from typing import Final
+
+from trilby.cri.config_finding import Finding, Severity, about
+from trilby.cri.config_load import Loaded
+
+__all__ = ["certificate_dates", "check_certificates"]
+
+SOON: Final = 14 * 86400
+
+_SEQUENCE: Final = 0x30
+_VERSION: Final = 0xA0
+_UTC_TIME: Final = 0x17
+
+
+def check_certificates(loaded: Loaded, now: float | None = None) -> Iterator[Finding]:
+    """Findings about the streaming server's and the metrics server's files, where they are used."""
+    config = loaded.config
+    at = time.time() if now is None else now
+    if config.stream_enable_tls and config.stream_tls_cert and config.stream_tls_key:
+        yield from _pair(
+            loaded,
+            ("trilby.api.stream_tls_cert", config.stream_tls_cert),
+            ("trilby.api.stream_tls_key", config.stream_tls_key),
+            at,
+        )
+    if config.stream_enable_tls and config.stream_tls_ca:
+        yield from _authority(loaded, "trilby.api.stream_tls_ca", config.stream_tls_ca)
+    if config.enable_metrics and config.metrics_cert and config.metrics_key:
+        yield from _pair(
+            loaded,
+            ("trilby.metrics.metrics_cert", config.metrics_cert),
+            ("trilby.metrics.metrics_key", config.metrics_key),
+            at,
+        )
+
+
+def _pair(
+    loaded: Loaded, cert: tuple[str, str], key: tuple[str, str], now: float
+) -> Iterator[Finding]:
+    import ssl
+
+    missing = list(_unreadable(loaded, *cert)) + list(_unreadable(loaded, *key))
+    if missing:
+        yield from missing
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert[1], key[1], lambda: "")
+    except (ssl.SSLError, ValueError) as error:
+        yield about(
+            loaded,
+            cert[0],
+            f"is {cert[1]}, which cannot be used with the key {key[1]}: {_reason(error)}",
+            why="the server does not start",
+            hint="put the PEM certificate and its own unencrypted key there",
+        )
+        return
+    yield from _dates(loaded, *cert, now)
+    if os.stat(key[1]).st_mode & (stat.S_IRGRP | stat.S_IROTH | stat.S_IWGRP | stat.S_IWOTH):
+        yield about(
+            loaded,
+            key[0],
+            f"is {key[1]}, which others than its owner may read",
+            why="who has the key can pose as this node",
+            hint=f"chmod 600 {key[1]}",
+            severity=Severity.WARNING,
+        )
+
+
+def _dates(loaded: Loaded, key: str, path: str, now: float) -> Iterator[Finding]:
+    with open(path, encoding="ascii", errors="replace") as file:
+        begin, end = certificate_dates(file.read())
+    if now < begin:
+        what = f"is {path}, which is not valid before {_day(begin)}"
+        yield about(loaded, key, what, why="clients refuse it", hint="check the clock")
+    elif now > end:
+        what = f"is {path}, which expired on {_day(end)}"
+        yield about(loaded, key, what, why="clients refuse it", hint="renew it")
+    elif now > end - SOON:
+        what = f"is {path}, which expires on {_day(end)}"
+        yield about(
+            loaded,
+            key,
+            what,
+            why="clients refuse it then",
+            hint="renew it; the daemon reads it again by itself",
+            severity=Severity.WARNING,
+        )
+
+
+def _authority(loaded: Loaded, key: str, path: str) -> Iterator[Finding]:
+    import ssl
+
+    missing = list(_unreadable(loaded, key, path))
+    yield from missing
+    if missing:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(path)
+    except ssl.SSLError as error:
+        yield about(
+            loaded,
+            key,
+            f"is {path}, which is no PEM file of certificates: {_reason(error)}",
+            why="the server does not start",
+            hint="put the CA certificates of clients there",
+        )
+
+
+def _unreadable(loaded: Loaded, key: str, path: str) -> Iterator[Finding]:
+    try:
+        with open(path, "rb") as file:
+            file.read(1)
+    except OSError as error:
+        yield about(
+            loaded,
+            key,
+            f"is {path}, which cannot be read: {error.strerror}",
+            why="the server does not start",
+            hint="put the file there, or name another",
+        )
+
+
+def certificate_dates(pem: str) -> tuple[float, float]:
+    """notBefore and notAfter of the first certificate, as seconds since 1970; RFC 5280, 4.1.
+
+    Raises ValueError for what is no certificate.
+    """
+    import ssl
+
+    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+    if begin not in pem or end not in pem:
+        raise ValueError("there is no PEM certificate")
+    text = pem[pem.index(begin) : pem.index(end) + len(end)]
+    try:
+        fields = _fields(_content(_content(ssl.PEM_cert_to_DER_cert(text))))
+        if fields[0][0] == _VERSION:
+            del fields[0]
+        # serialNumber, signature, issuer, validity
+        (first, begin_text), (last, end_text) = _fields(fields[3][1])
+        return _time(first, begin_text), _time(last, end_text)
+    except (IndexError, ValueError) as error:
+        raise ValueError(f"the certificate is damaged: {error}") from error
+
+
+def _content(data: bytes) -> bytes:
+    """Of the first element, which must be a sequence."""
+    tag, content = _fields(data)[0]
+    if tag != _SEQUENCE:
+        raise ValueError("it is no sequence")
+    return content
+
+
+def _fields(data: bytes) -> list[tuple[int, bytes]]:
+    """(tag, content) of DER elements that stand one after the other."""
+    found, at = [], 0
+    while at < len(data):
+        tag, length = data[at], data[at + 1]
+        at += 2
+        if length & 0x80:
+            size = length & 0x7F
+            length = int.from_bytes(data[at : at + size], "big")
+            at += size
+        if at + length > len(data):
+            raise ValueError("it is cut off")
+        found.append((tag, data[at : at + length]))
+        at += length
+    return found
+
+
+def _time(tag: int, content: bytes) -> float:
+    import calendar
+
+    text = content.decode("ascii")
+    if tag == _UTC_TIME:
+        text = ("19" if text[:2] >= "50" else "20") + text
+    return calendar.timegm(time.strptime(text, "%Y%m%d%H%M%SZ"))
+
+
+def _day(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d", time.gmtime(seconds))
+
+
+def _reason(error: Exception) -> str:
+    """OpenSSL's words without its numbers."""
+    reason = getattr(error, "reason", None)
+    return str(reason).lower().replace("_", " ") if reason else str(error)
