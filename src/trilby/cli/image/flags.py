@@ -96,6 +96,22 @@ def platform_flags(command: Callable[P, R]) -> Callable[P, R]:
     return command
 
 
+def refuse_local_flags(flags: RegistryFlags) -> None:
+    """With a daemon, how registries are talked to is the daemon's business.
+
+    Raises:
+        click.UsageError: for a flag that it cannot be told.
+    """
+    given = {
+        "--tls-verify": flags["tls_verify"] is not None,
+        "--cert-dir": bool(flags["cert_dir"]),
+        "--signature-policy": bool(flags["signature_policy"]),
+    }
+    for name, there in given.items():
+        if there:
+            raise click.UsageError(f"{name} cannot be combined with --host: the daemon decides it")
+
+
 def image_context(
     registry: RegistryFlags | None = None, platform: PlatformFlags | None = None
 ) -> ImageContext:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trilby.cli.host import host_option
 from trilby.cli.settings import Settings
 
 if TYPE_CHECKING:
-    from trilby.pods.attach import AttachedStreams
+    from trilby.pods.embedded.api import Attached
 
 # Ctrl-P Ctrl-Q, as podman and docker have it.
 DETACH = b"\x10\x11"
@@ -23,41 +24,41 @@ DETACH = b"\x10\x11"
     "-c", "--container", metavar="NAME", default="", help="Which container [default: the first]."
 )
 @click.option("--no-stdin", is_flag=True, help="Only look.")
+@host_option
 @click.pass_obj
-def command(settings: Settings, pod: str, container: str, no_stdin: bool) -> int:
+def command(settings: Settings, pod: str, container: str, no_stdin: bool, host: str) -> int:
     """Connect to the first process of a container that runs.
 
     Ends with the container's exit status, or with 0 after Ctrl-P Ctrl-Q, which leaves it running.
     """
     from trilby.cli.running import run_async
 
-    return run_async(_attach(settings, pod, container, not no_stdin))
+    return run_async(_attach(settings, host, pod, container, not no_stdin))
 
 
-async def _attach(settings: Settings, pod: str, container: str, stdin: bool) -> int:
+async def _attach(settings: Settings, host: str, pod: str, container: str, stdin: bool) -> int:
+    from trilby.cli.pod.target import open_target
     from trilby.cli.pod.terminal import raw_terminal
-    from trilby.pods.embedded.listing import PodList
 
-    view = PodList(settings.engine_config()).find(pod)
-    target = view.container(container)
-    with settings.images() as images:
-        async with settings.engine(images) as engine:
-            streams = await engine.attach(target.id)
-            try:
-                resize = streams.resize if streams.tty else _nothing
-                with raw_terminal(resize):
-                    output = asyncio.ensure_future(_show(streams))
-                    tasks: list[asyncio.Future[bool]] = [output]
-                    if stdin and streams.has_stdin:
-                        tasks.append(asyncio.ensure_future(_send(streams)))
-                    await _until_over(tasks, output)
-                    detached = not output.done()
-                    for task in tasks:
-                        task.cancel()
-                    await asyncio.gather(*tasks, return_exceptions=True)
-                return 0 if detached else await engine.wait_container(target.id)
-            finally:
-                streams.close()
+    async with open_target(settings, host) as target:
+        engine = target.engine
+        found = (await target.listing()).find(pod).container(container)
+        streams = await engine.attach(found.id)
+        try:
+            resize = streams.resize if streams.tty else _nothing
+            with raw_terminal(resize):
+                output = asyncio.ensure_future(_show(streams))
+                tasks: list[asyncio.Future[bool]] = [output]
+                if stdin and streams.has_stdin:
+                    tasks.append(asyncio.ensure_future(_send(streams)))
+                await _until_over(tasks, output)
+                detached = not output.done()
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+            return 0 if detached else await engine.wait_container(found.id)
+        finally:
+            streams.close()
 
 
 async def _until_over(tasks: list[asyncio.Future[bool]], output: asyncio.Future[bool]) -> None:
@@ -69,7 +70,7 @@ async def _until_over(tasks: list[asyncio.Future[bool]], output: asyncio.Future[
             return
 
 
-async def _show(streams: AttachedStreams) -> bool:
+async def _show(streams: Attached) -> bool:
     from trilby.pods.attach import Stream
 
     async for stream, data in streams:
@@ -79,7 +80,7 @@ async def _show(streams: AttachedStreams) -> bool:
     return True
 
 
-async def _send(streams: AttachedStreams) -> bool:
+async def _send(streams: Attached) -> bool:
     """True when the person asked to detach."""
     from trilby.cli.pod.terminal import read_input
 

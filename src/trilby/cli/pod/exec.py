@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trilby.cli.host import host_option
 from trilby.cli.settings import Settings
 from trilby.errors import TrilbyError
 
 if TYPE_CHECKING:
-    from trilby.pods.exec import ExecSession
+    from trilby.pods.embedded.api import Session
 
 # As podman exec: the command could not be run for another reason, cannot be invoked, is not there.
 FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
@@ -33,6 +34,7 @@ FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
 @click.option("-u", "--user", metavar="UID[:GID]", default="", help="User to run as.")
 @click.option("-w", "--workdir", metavar="DIR", default="", help="Working directory.")
 @click.option("-e", "--env", metavar="NAME=VALUE", multiple=True, help="Further variables.")
+@host_option
 @click.pass_obj
 def command(
     settings: Settings,
@@ -44,6 +46,7 @@ def command(
     user: str,
     workdir: str,
     env: tuple[str, ...],
+    host: str,
 ) -> int:
     """Run a command in a container of a pod; the exit status is the command's own.
 
@@ -58,7 +61,7 @@ def command(
         workdir=workdir, env=env,
     )  # fmt: skip
     try:
-        return run_async(_exec(settings, call))
+        return run_async(_exec(settings, host, call))
     except TrilbyError as error:
         report(error)
         text = str(error).lower()
@@ -105,37 +108,35 @@ def _container_after_pod(container: str, argv: tuple[str, ...]) -> tuple[str, tu
     return container, argv
 
 
-async def _exec(settings: Settings, call: Call) -> int:
-    from trilby.pods.embedded.listing import PodList
+async def _exec(settings: Settings, host: str, call: Call) -> int:
+    from trilby.cli.pod.target import open_target
     from trilby.pods.exec import ExecStreams
 
-    view = PodList(settings.engine_config()).find(call.pod)
-    target = view.container(call.container)
-    with settings.images() as images:
-        async with settings.engine(images) as engine:
-            streams = ExecStreams(
-                stdin=sys.stdin.fileno() if call.interactive else None,
-                stdout=sys.stdout.fileno(),
-                stderr=sys.stderr.fileno(),
-            )
-            session = await engine.exec(
-                target.id,
-                call.argv,
-                streams=streams,
-                tty=call.tty,
-                user=call.user,
-                working_dir=call.workdir,
-                env=call.env,
-            )
-            try:
-                if call.tty:
-                    await _terminal(session, call.interactive)
-                return await session.wait()
-            finally:
-                await session.close()
+    async with open_target(settings, host) as target:
+        found = (await target.listing()).find(call.pod).container(call.container)
+        streams = ExecStreams(
+            stdin=sys.stdin.fileno() if call.interactive else None,
+            stdout=sys.stdout.fileno(),
+            stderr=sys.stderr.fileno(),
+        )
+        session = await target.engine.exec(
+            found.id,
+            call.argv,
+            streams=streams,
+            tty=call.tty,
+            user=call.user,
+            working_dir=call.workdir,
+            env=call.env,
+        )
+        try:
+            if call.tty:
+                await _terminal(session, call.interactive)
+            return await session.wait()
+        finally:
+            await session.close()
 
 
-async def _terminal(session: ExecSession, interactive: bool) -> None:
+async def _terminal(session: Session, interactive: bool) -> None:
     """Copy between our terminal and the command's until it ends."""
     import asyncio
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trilby.cli.pod.target import Target, open_target
 from trilby.cli.progress import progress_bars
 from trilby.pods.embedded.errors import PodExists
 from trilby.pods.embedded.events import Event, Exited, Notice, SandboxReady, Started
 from trilby.pods.embedded.folder import PodFolder, PodRecord
-from trilby.pods.embedded.listing import PodList, PodView
+from trilby.pods.embedded.listing import PodView
 from trilby.pods.embedded.operations import remove_pod
 from trilby.pods.embedded.runner import PodFailed, PodRunner, new_record
 from trilby.pods.logs_read import LogOptions
@@ -21,32 +22,28 @@ if TYPE_CHECKING:
     from trilby.cli.pod.run import Wishes
     from trilby.cli.settings import Settings
     from trilby.image.context import ImageContext
-    from trilby.image.service import Images
-    from trilby.pods.engine import Engine
+    from trilby.pods.embedded.api import PodEngine
     from trilby.pods.manifest.load import LoadedPod
 
 
 async def run_pod(
-    settings: Settings, loaded: LoadedPod, context: ImageContext, wishes: Wishes
+    settings: Settings, host: str, loaded: LoadedPod, context: ImageContext, wishes: Wishes
 ) -> bool:
     """Run the pod to its end or, detached, to its start: True if it succeeded."""
-    with settings.images(context, recover=True) as images:
-        async with settings.engine(images, recover=True) as engine:
-            record = new_record(loaded.pod, loaded.source)
-            await _make_room(settings, engine, record, wishes)
-            return await _run(settings, engine, images, record, wishes)
+    async with open_target(settings, host, context, recover=True) as target:
+        record = new_record(loaded.pod, loaded.source)
+        await _make_room(settings, target, record, wishes)
+        return await _run(settings, target, record, wishes)
 
 
-async def _run(
-    settings: Settings, engine: Engine, images: Images, record: PodRecord, wishes: Wishes
-) -> bool:
+async def _run(settings: Settings, target: Target, record: PodRecord, wishes: Wishes) -> bool:
     config = settings.engine_config()
     folder = PodFolder(config.root, config.run_root, record.uid)
-    show = Show(engine, record, wishes)
+    show = Show(target.engine, record, wishes)
     with progress_bars(
         f"Pulling the images of {record.pod.metadata.name}", quiet=wishes.quiet
     ) as p:
-        runner = PodRunner(engine, images, record, folder, show, progress=p)
+        runner = PodRunner(target.engine, target.images, record, folder, show, progress=p)
         if wishes.detach:
             try:
                 await runner.launch()
@@ -67,11 +64,11 @@ async def _run(
             await runner.undo()
 
 
-async def _make_room(settings: Settings, engine: Engine, record: PodRecord, wishes: Wishes) -> None:
+async def _make_room(settings: Settings, target: Target, record: PodRecord, wishes: Wishes) -> None:
     """A name is one pod's: refuse, or with --replace remove the older one."""
     meta = record.pod.metadata
     config = settings.engine_config()
-    for view in PodList(config).all():
+    for view in (await target.listing()).all():
         if (view.namespace, view.name) != (meta.namespace, meta.name) and view.uid != record.uid:
             continue
         if not wishes.replace:
@@ -80,13 +77,13 @@ async def _make_room(settings: Settings, engine: Engine, record: PodRecord, wish
                 hint="remove it with trilby pod rm, or run with --replace",
             )
         folder = PodFolder(config.root, config.run_root, view.uid)
-        await remove_pod(engine, folder, view, force=True, grace=None, emit=_say)
+        await remove_pod(target.engine, folder, view, force=True, grace=None, emit=_say)
 
 
 class Show:
     """Receives the runner's events; follows the log of each started container."""
 
-    def __init__(self, engine: Engine, record: PodRecord, wishes: Wishes) -> None:
+    def __init__(self, engine: PodEngine, record: PodRecord, wishes: Wishes) -> None:
         self.engine = engine
         self.name = record.pod.metadata.name
         self.wishes = wishes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 import msgspec
 
+from trilby.cli.host import host_option
 from trilby.cli.output import print_json, render
 from trilby.cli.settings import Settings
 
@@ -12,13 +13,14 @@ from trilby.cli.settings import Settings
 @click.command("inspect", epilog="Example: trilby pod inspect --format '{{.phase}}' hello")
 @click.argument("pods", metavar="POD...", nargs=-1, required=True)
 @click.option("--format", metavar="FORMAT", default="", help="json, or a {{.Field}} template.")
+@host_option
 @click.pass_obj
-def command(settings: Settings, pods: tuple[str, ...], format: str) -> None:
+def command(settings: Settings, pods: tuple[str, ...], format: str, host: str) -> None:
     """Show all that is known of pods, as a JSON array: state, containers, manifest."""
     from trilby.cli.pod.ps import document
-    from trilby.pods.embedded.listing import PodList
+    from trilby.cli.pod.target import pods_of
 
-    listing = PodList(settings.engine_config())
+    listing = pods_of(settings, host)
     found = []
     for ref in pods:
         view = listing.find(ref)

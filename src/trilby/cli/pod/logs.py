@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trilby.cli.host import host_option
 from trilby.cli.settings import Settings
 
 if TYPE_CHECKING:
-    from trilby.pods.embedded.listing import PodView
     from trilby.pods.logs import Entry
     from trilby.pods.logs_read import LogOptions
     from trilby.pods.model_status import ContainerStatus
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--tail", type=int, default=-1, metavar="LINES", help="Only the last lines of each.")
 @click.option("--since", default="", metavar="TIME|AGE", help="RFC 3339, or an age such as 10m.")
 @click.option("-t", "--timestamps", is_flag=True, help="Show when each line was written.")
+@host_option
 @click.pass_obj
 def command(
     settings: Settings,
@@ -37,15 +38,16 @@ def command(
     tail: int,
     since: str,
     timestamps: bool,
+    host: str,
 ) -> None:
     """Show what the containers of a pod have written.
 
     Of several containers each line begins with the container's name.
     """
-    from trilby.pods.embedded.listing import PodList
+    from trilby.cli.pod.target import pods_of
     from trilby.pods.logs_read import LogOptions
 
-    view = PodList(settings.engine_config()).find(pod)
+    view = pods_of(settings, host).find(pod)
     name = container or option
     containers = [view.container(name)] if name else list(view.containers)
     options = LogOptions(
@@ -57,7 +59,7 @@ def command(
         for each in containers
     ]
     if follow:
-        _follow(settings, view, containers, options, printers)
+        _follow(settings, host, containers, options, printers)
         return
     from trilby.pods.logs_read import read_log
 
@@ -86,24 +88,24 @@ class Printer:
 
 def _follow(
     settings: Settings,
-    view: PodView,
+    host: str,
     containers: list[ContainerStatus],
     options: LogOptions,
     printers: list[Printer],
 ) -> None:
     import asyncio
 
+    from trilby.cli.pod.target import open_target
     from trilby.cli.running import run_async
 
     async def follow() -> None:
-        with settings.images() as images:
-            async with settings.engine(images) as engine:
+        async with open_target(settings, host) as target:
 
-                async def one(status: ContainerStatus, printer: Printer) -> None:
-                    async for entry in engine.logs(status.id, options):
-                        printer(entry)
+            async def one(status: ContainerStatus, printer: Printer) -> None:
+                async for entry in target.engine.logs(status.id, options):
+                    printer(entry)
 
-                await asyncio.gather(*map(one, containers, printers))
+            await asyncio.gather(*map(one, containers, printers))
 
     run_async(follow())
 

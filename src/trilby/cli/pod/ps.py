@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from trilby.cli.host import host_option
 from trilby.cli.output import Column, human_age, print_rows
 from trilby.cli.settings import Settings
 
@@ -23,14 +24,21 @@ if TYPE_CHECKING:
 @click.option("-n", "--noheading", is_flag=True, help="No headings.")
 @click.option("--no-trunc", is_flag=True, help="Whole ids.")
 @click.option("-q", "--quiet", is_flag=True, help="Only ids.")
+@host_option
 @click.pass_obj
 def command(
-    settings: Settings, everything: bool, format: str, noheading: bool, no_trunc: bool, quiet: bool
+    settings: Settings,
+    everything: bool,
+    format: str,
+    noheading: bool,
+    no_trunc: bool,
+    quiet: bool,
+    host: str,
 ) -> None:
     """List the pods, the newest first."""
-    from trilby.pods.embedded.listing import PodList
+    from trilby.cli.pod.target import pods_of
 
-    pods = PodList(settings.engine_config()).all()
+    pods = pods_of(settings, host).all()
     if quiet:
         for view in pods:
             click.echo(view.id if no_trunc else view.id[:12])

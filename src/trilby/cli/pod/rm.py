@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from trilby.cli.host import host_option
 from trilby.cli.settings import Settings
 
 
@@ -16,6 +17,7 @@ from trilby.cli.settings import Settings
     "-t", "--time", "grace", type=float, default=None, metavar="SECONDS",
     help="Grace period with --force [default: the manifest's own].",
 )  # fmt: skip
+@host_option
 @click.pass_obj
 def command(
     settings: Settings,
@@ -24,25 +26,31 @@ def command(
     force: bool,
     ignore: bool,
     grace: float | None,
+    host: str,
 ) -> None:
     """Remove pods with their containers, volumes, logs and network."""
     from trilby.cli.running import run_async
 
     if bool(pods) == everything:
         raise click.UsageError("give pods, or --all")
-    run_async(_remove(settings, pods, force, ignore, grace))
+    run_async(_remove(settings, host, pods, force, ignore, grace))
 
 
 async def _remove(
-    settings: Settings, pods: tuple[str, ...], force: bool, ignore: bool, grace: float | None
+    settings: Settings,
+    host: str,
+    pods: tuple[str, ...],
+    force: bool,
+    ignore: bool,
+    grace: float | None,
 ) -> None:
     from trilby.cli.pod.foreground import view_folder
     from trilby.cli.pod.stop import select, tell
+    from trilby.cli.pod.target import open_target
     from trilby.pods.embedded.operations import remove_pod
 
-    with settings.images() as images:
-        async with settings.engine(images) as engine:
-            for view in select(settings, pods, ignore):
-                folder = view_folder(settings, view)
-                await remove_pod(engine, folder, view, force=force, grace=grace, emit=tell)
-                click.echo(view.name)
+    async with open_target(settings, host) as target:
+        for view in select(await target.listing(), pods, ignore):
+            folder = view_folder(settings, view)
+            await remove_pod(target.engine, folder, view, force=force, grace=grace, emit=tell)
+            click.echo(view.name)

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Unpack
 
 import click
 
-from trilby.cli.image.flags import RegistryFlags, image_context, registry_flags
+from trilby.cli.host import host_option
+from trilby.cli.image.flags import (
+    RegistryFlags,
+    image_context,
+    refuse_local_flags,
+    registry_flags,
+)
 from trilby.cli.settings import Settings
 
 if TYPE_CHECKING:
@@ -40,6 +46,7 @@ class Wishes:
 @click.option("--no-logs", is_flag=True, help="Do not show what the containers write.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no events.")
 @registry_flags
+@host_option
 @click.pass_obj
 def command(
     settings: Settings,
@@ -49,6 +56,7 @@ def command(
     remove: bool,
     no_logs: bool,
     quiet: bool,
+    host: str,
     **flags: Unpack[RegistryFlags],
 ) -> int:
     """Run a Pod manifest (apiVersion v1, kind Pod; YAML or JSON).
@@ -70,9 +78,11 @@ def command(
     if detach:
         _warn_detached(loaded)
     wishes = Wishes(detach=detach, replace=replace, remove=remove, quiet=quiet, logs=not no_logs)
+    if host:
+        refuse_local_flags(flags)
     context: ImageContext = image_context(flags)
     try:
-        return 0 if run_async(run_pod(settings, loaded, context, wishes)) else 1
+        return 0 if run_async(run_pod(settings, host, loaded, context, wishes)) else 1
     except Terminated:
         return 143
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from trilby.cli.host import host_option
 from trilby.cli.output import Column, human_size, print_rows
 from trilby.cli.settings import Settings
 
@@ -34,37 +35,43 @@ class Row:
 @click.argument("pods", metavar="[POD]...", nargs=-1)
 @click.option("--no-stream", is_flag=True, help="Measure once and end.")
 @click.option("--format", metavar="FORMAT", default="", help="json, table or {{.Field}} template.")
+@host_option
 @click.pass_obj
-def command(settings: Settings, pods: tuple[str, ...], no_stream: bool, format: str) -> None:
+def command(
+    settings: Settings, pods: tuple[str, ...], no_stream: bool, format: str, host: str
+) -> None:
     """Show what pods and their containers use: CPU (of one core), memory, processes, network."""
     from trilby.cli.running import run_async
 
-    run_async(_show(settings, pods, no_stream or not sys.stdout.isatty(), format))
+    run_async(_show(settings, host, pods, no_stream or not sys.stdout.isatty(), format))
 
 
-async def _show(settings: Settings, pods: tuple[str, ...], once: bool, format: str) -> None:
+async def _show(
+    settings: Settings, host: str, pods: tuple[str, ...], once: bool, format: str
+) -> None:
     import asyncio
 
     from trilby.cli.pod.stop import select
+    from trilby.cli.pod.target import open_target
 
-    with settings.images() as images:
-        async with settings.engine(images) as engine:
-            while True:
-                found = [view for view in select(settings, pods, False) if view.running]
-                for view in found:
-                    await asyncio.to_thread(engine.sandbox_stats, view.id)
-                # CPU use is a rate, so it takes two measurements.
-                await asyncio.sleep(INTERVAL)
-                rows: list[Row] = []
-                for view in found:
-                    stats = await asyncio.to_thread(engine.sandbox_stats, view.id)
-                    rows.append(Row(view.name, "", stats))
-                    rows += [Row(view.name, each.name, each) for each in stats.containers]
-                if not once:
-                    click.clear()
-                _print(rows, format)
-                if once:
-                    return
+    async with open_target(settings, host) as target:
+        while True:
+            chosen = select(await target.listing(), pods, False)
+            found = [view for view in chosen if view.running]
+            for view in found:
+                await target.engine.read_stats(view.id)
+            # CPU use is a rate, so it takes two measurements.
+            await asyncio.sleep(INTERVAL)
+            rows: list[Row] = []
+            for view in found:
+                stats = await target.engine.read_stats(view.id)
+                rows.append(Row(view.name, "", stats))
+                rows += [Row(view.name, each.name, each) for each in stats.containers]
+            if not once:
+                click.clear()
+            _print(rows, format)
+            if once:
+                return
 
 
 def _print(rows: Sequence[Row], format: str) -> None:

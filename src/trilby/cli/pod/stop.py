@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trilby.cli.host import host_option
 from trilby.cli.settings import Settings
 
 if TYPE_CHECKING:
     from trilby.pods.embedded.events import Event
-    from trilby.pods.embedded.listing import PodView
+    from trilby.pods.embedded.listing import PodList, PodView
 
 
 @click.command("stop", epilog="Example: trilby pod stop -t 5 hello")
@@ -21,9 +22,15 @@ if TYPE_CHECKING:
     "-t", "--time", "grace", type=float, default=None, metavar="SECONDS",
     help="Grace period [default: the manifest's own].",
 )  # fmt: skip
+@host_option
 @click.pass_obj
 def command(
-    settings: Settings, pods: tuple[str, ...], everything: bool, ignore: bool, grace: float | None
+    settings: Settings,
+    pods: tuple[str, ...],
+    everything: bool,
+    ignore: bool,
+    grace: float | None,
+    host: str,
 ) -> None:
     """Stop pods: preStop hooks, stop signals, and after the grace period SIGKILL.
 
@@ -33,28 +40,26 @@ def command(
 
     if bool(pods) == everything:
         raise click.UsageError("give pods, or --all")
-    run_async(_stop(settings, pods, ignore, grace))
+    run_async(_stop(settings, host, pods, ignore, grace))
 
 
 async def _stop(
-    settings: Settings, pods: tuple[str, ...], ignore: bool, grace: float | None
+    settings: Settings, host: str, pods: tuple[str, ...], ignore: bool, grace: float | None
 ) -> None:
     from trilby.cli.pod.foreground import view_folder
+    from trilby.cli.pod.target import open_target
     from trilby.pods.embedded.operations import stop_pod
 
-    with settings.images() as images:
-        async with settings.engine(images) as engine:
-            for view in select(settings, pods, ignore):
-                await stop_pod(engine, view_folder(settings, view), view, grace, tell)
-                click.echo(view.name)
+    async with open_target(settings, host) as target:
+        for view in select(await target.listing(), pods, ignore):
+            await stop_pod(target.engine, view_folder(settings, view), view, grace, tell)
+            click.echo(view.name)
 
 
-def select(settings: Settings, pods: tuple[str, ...], ignore: bool) -> list[PodView]:
+def select(listing: PodList, pods: tuple[str, ...], ignore: bool) -> list[PodView]:
     """The pods that are named, or all. Raises PodNotFound unless ``ignore``."""
     from trilby.pods.embedded.errors import PodNotFound
-    from trilby.pods.embedded.listing import PodList
 
-    listing = PodList(settings.engine_config())
     if not pods:
         return listing.all()
     found = []

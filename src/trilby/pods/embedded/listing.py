@@ -1,8 +1,12 @@
-"""Pods as `trilby pod ps` and `inspect` show them: state files only, nothing is changed."""
+"""Pods as `trilby pod ps` and `inspect` show them: nothing is changed.
+
+States come from state files or from a daemon; manifests from the folders of pods that were run here.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -90,13 +94,21 @@ class PodView(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class PodList:
-    """All pods under an engine's roots."""
+class Source(Protocol):
+    """Who knows the states: the inventory of an engine's roots, or a daemon's answers."""
 
-    def __init__(self, config: EngineConfig) -> None:
+    def sandboxes(self) -> list[SandboxStatus]: ...
+
+    def containers(self, sandbox_id: str | None = None) -> list[ContainerStatus]: ...
+
+
+class PodList:
+    """All pods under an engine's roots, or of ``source``."""
+
+    def __init__(self, config: EngineConfig, source: Source | None = None) -> None:
         self.root = config.root
         self.run_root = config.run_root
-        self.inventory = Inventory(Layout(config.root, config.run_root))
+        self.inventory = source or Inventory(Layout(config.root, config.run_root))
 
     def all(self) -> list[PodView]:
         """Every pod, the newest first."""
