@@ -105,7 +105,7 @@ async def test_head_without_a_digest_falls_back_to_get(
         (
             Headers({"Content-Length": "5"}),
             BadResponse,
-            "as an HTTP server should: (Bad status line|not HTTP)$",
+            "as an HTTP server should: (Bad status line|not HTTP) \\(a proxy",
         ),
     ],
     ids=lambda value: re.sub(r"\W+", "-", str(value))[:40] if not isinstance(value, type) else "",
@@ -124,6 +124,7 @@ async def test_each_fault_is_one_clear_error(
     message = str(caught.value)
     assert message.startswith(f"reading manifest v1 in {registry.address}/a/b: ")
     assert "\n" not in message
+    assert caught.value.hint or kind in (RegistryRefused, InvalidRequest)
 
 
 def test_kinds_of_errors_decide_exit_codes() -> None:

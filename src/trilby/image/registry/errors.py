@@ -20,7 +20,10 @@ class RegistryError(ImageError):
 
     ``status`` is the HTTP status, 0 if there was none. ``transient``: the same request may succeed
     soon. ``retry_after``: seconds that the server asks us to wait, None if it does not say.
+    ``advice`` is the hint where whoever raises the error has none that is better.
     """
+
+    advice: ClassVar[str] = ""
 
     def __init__(
         self,
@@ -31,7 +34,7 @@ class RegistryError(ImageError):
         transient: bool = False,
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(message, hint=hint)
+        super().__init__(message, hint=hint or self.advice)
         self.status = status
         self.transient = transient
         self.retry_after = retry_after
@@ -45,12 +48,14 @@ class RegistryNotFound(RegistryError, NotFound):
     """404 that says nothing more. ``words`` are used when the registry has none."""
 
     words: ClassVar[str] = "not found"
+    advice = "check the name"
 
 
 class ManifestUnknown(RegistryNotFound, image_errors.ManifestUnknown):
     """The repository has no such tag or digest, or there is no such repository."""
 
     words = "manifest unknown"
+    advice = "check the name and the tag"
 
 
 class RepositoryUnknown(RegistryNotFound):
@@ -63,14 +68,19 @@ class BlobUnknown(RegistryNotFound, image_errors.BlobUnknown):
     """The repository has no such blob."""
 
     words = "blob unknown"
+    advice = "the registry lost a part of the image; push it again, or use a mirror"
 
 
 class RegistryUnavailable(RegistryError, image_errors.RegistryUnavailable):
     """No connection, a timeout, 5xx, or a dropped connection; retries are used up."""
 
+    advice = "try again later, or use a mirror"
+
 
 class NoConnection(RegistryUnavailable):
     """The connection could not even be made: no such host, refused, timed out."""
+
+    advice = "check the registry's name and port, and the way to it"
 
 
 class TooManyRequests(RegistryUnavailable):
@@ -84,13 +94,19 @@ class TlsFailure(RegistryUnavailable):
 class BadResponse(RegistryUnavailable):
     """The answer is no registry's: HTML, wrong headers, broken JSON, endless redirects."""
 
+    advice = "a proxy or a login page may be in the way"
+
 
 class TooLarge(RegistryError, Corrupt):
     """A document is larger than its limit."""
 
+    advice = "no proper image is like that; ask whoever pushed it"
+
 
 class ContentMismatch(RegistryError, image_errors.DigestMismatch):
     """Bytes are not what their digest or length says."""
+
+    advice = "the registry's copy or a proxy on the way is damaged; try again, or use a mirror"
 
 
 class RegistryRefused(RegistryError, Refused):
