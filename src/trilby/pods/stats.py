@@ -57,14 +57,14 @@ class Sampler:
         # Records never change; statistics are asked for again and again.
         self._sandbox_records: Remembered[SandboxRecord] = Remembered()
         self._container_records: Remembered[ContainerRecord] = Remembered()
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
 
     def container(self, container_id: str) -> ContainerStats:
         """Of one container in any state; ``container_id`` may be a unique prefix.
 
         Raises ContainerNotFound.
         """
-        with self._lock:
+        with self.lock:
             status = self._parts.inventory.container(container_id)
             return self._container(self._container_record(status.sandbox_id, status.id))
 
@@ -73,13 +73,13 @@ class Sampler:
 
         Raises SandboxNotFound.
         """
-        with self._lock:
+        with self.lock:
             status = self._parts.inventory.sandbox(sandbox_id)
             return self._sandbox(self._sandbox_record(status.id))
 
     def containers(self, wanted: Callable[[ContainerRecord], bool]) -> list[ContainerStats]:
         """Of the created and running containers that are wanted."""
-        with self._lock:
+        with self.lock:
             found = []
             for sandbox_id in self._layout.sandbox_ids():
                 for one in self.live_containers(sandbox_id):
@@ -89,7 +89,7 @@ class Sampler:
 
     def sandboxes(self, wanted: Callable[[SandboxRecord], bool]) -> list[SandboxStats]:
         """Of the ready sandboxes that are wanted."""
-        with self._lock:
+        with self.lock:
             return [self._sandbox(record) for record in self.ready_sandboxes() if wanted(record)]
 
     # Which there are
@@ -217,7 +217,8 @@ def _read(path: str) -> cgroup_stats.CgroupStats | None:
 
 
 def _processes(path: str, used: cgroup_stats.CgroupStats | None) -> int | None:
-    return cgroup_stats.count_processes(detect(), path) if used else None
+    found = cgroup_stats.processes(detect(), path) if used else None
+    return None if found is None else len(found)
 
 
 def _memory(used: cgroup_stats.CgroupStats | None) -> MemoryStats | None:

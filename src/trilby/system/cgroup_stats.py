@@ -97,40 +97,36 @@ def read_stats(hierarchies: Hierarchies, path: str) -> CgroupStats:
         raise CgroupFailed(f"reading usage of cgroup {path}: {error}") from error
 
 
-def count_processes(hierarchies: Hierarchies, path: str) -> int | None:
-    """How many processes are in the cgroup and in those below it; None when it does not exist.
+def processes(hierarchies: Hierarchies, path: str) -> list[int] | None:
+    """The processes in the cgroup and in those below it; None when it does not exist.
 
-    ``pids.current`` would count threads.
+    One hierarchy is asked, where Cgroup.pids() asks all. ``pids.current`` would count threads.
     """
     v1 = hierarchies.v1
     top = hierarchies.v2 if hierarchies.unified else v1.get("pids") or next(iter(v1.values()))
     try:
-        return _count_below(top + path.rstrip("/"))
+        return _processes_below(top + path.rstrip("/"))
     except OSError:
         return None
 
 
-def _count_below(place: str) -> int:
-    total = _count_lines(f"{place}/cgroup.procs")
+def _processes_below(place: str) -> list[int]:
+    # Some page of lines at a time is what the kernel gives.
+    text = b""
+    with Fd.open(f"{place}/cgroup.procs", os.O_RDONLY) as fd:
+        while data := os.read(fd.number, 1 << 16):
+            text += data
+    found = [int(line) for line in text.split()]
     # Two links are its own; each cgroup below adds one.
     if os.stat(place).st_nlink > 2:
         with os.scandir(place) as entries:
             below = [entry.path for entry in entries if entry.is_dir(follow_symlinks=False)]
         for folder in below:
             try:
-                total += _count_below(folder)
+                found += _processes_below(folder)
             except OSError:
                 continue  # removed meanwhile, or one of threads only
-    return total
-
-
-def _count_lines(path: str) -> int:
-    """Some page of lines at a time is what the kernel gives."""
-    count = 0
-    with Fd.open(path, os.O_RDONLY) as fd:
-        while data := os.read(fd.number, 1 << 16):
-            count += data.count(b"\n")
-    return count
+    return found
 
 
 def _read_v2(folder: str, now: int) -> CgroupStats:

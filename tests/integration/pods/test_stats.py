@@ -9,6 +9,7 @@ import pytest
 from tests.support.pods import Place, busybox, pod
 
 from trilby.cri import filters
+from trilby.cri.config import DaemonConfig
 from trilby.cri.proto import stats_pb2 as pb
 from trilby.cri.stats import StatsRpcs
 from trilby.errors import NotFound
@@ -72,7 +73,7 @@ def kernel(cgroup: Cgroup) -> tuple[int, int, int, int]:
 
 
 async def test_figures_are_the_kernels(engine: Engine, place: Place) -> None:
-    rpcs = StatsRpcs(engine)
+    rpcs = StatsRpcs(engine, DaemonConfig())
     sandbox = await engine.run_sandbox(pod("web", labels={"app": "web"}))
     limits = Resources(memory_limit=64 << 20, memory_swap_limit=64 << 20)
     container = await run(
@@ -113,7 +114,7 @@ async def test_figures_are_the_kernels(engine: Engine, place: Place) -> None:
 
 
 async def test_cores_in_use(engine: Engine) -> None:
-    rpcs = StatsRpcs(engine)
+    rpcs = StatsRpcs(engine, DaemonConfig())
     sandbox = await engine.run_sandbox(pod())
     container = await run(engine, sandbox, "main", "sh", "-c", "echo ready; while :; do :; done")
     await first_line(engine, container)
@@ -126,7 +127,7 @@ async def test_cores_in_use(engine: Engine) -> None:
 
 
 async def test_network_of_the_pod(engine: Engine) -> None:
-    rpcs = StatsRpcs(engine)
+    rpcs = StatsRpcs(engine, DaemonConfig())
     sandbox = await engine.run_sandbox(pod())
     # No process of the pod yet: a thread enters its namespace.
     before = (await sandbox_stats(rpcs, sandbox)).linux.network
@@ -151,12 +152,12 @@ async def test_no_network_on_the_hosts(engine: Engine) -> None:
     host = NamespaceOptions(network=NamespaceMode.NODE)
     sandbox = await engine.run_sandbox(pod(security=SandboxSecurity(namespaces=host)))
     await run(engine, sandbox, "main")
-    linux = (await sandbox_stats(StatsRpcs(engine), sandbox)).linux
+    linux = (await sandbox_stats(StatsRpcs(engine, DaemonConfig()), sandbox)).linux
     assert not linux.HasField("network") and linux.process.process_count.value == 1
 
 
 async def test_filters_and_states(engine: Engine) -> None:
-    rpcs = StatsRpcs(engine)
+    rpcs = StatsRpcs(engine, DaemonConfig())
     first = await engine.run_sandbox(pod("a", labels={"x": "1", "y": "2"}))
     second = await engine.run_sandbox(pod("b", labels={"x": "1"}))
     created = await engine.create_container(first, busybox("c", labels={"n": "1"}))
@@ -191,7 +192,7 @@ async def test_filters_and_states(engine: Engine) -> None:
 
 
 async def test_streams_have_each_item_once(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    rpcs = StatsRpcs(engine)
+    rpcs = StatsRpcs(engine, DaemonConfig())
     sandboxes = [await engine.run_sandbox(pod(f"p{number}")) for number in range(3)]
     containers = [await engine.create_container(sandbox, busybox()) for sandbox in sandboxes]
     monkeypatch.setattr(filters.chunks, "__defaults__", (2,))
@@ -211,10 +212,10 @@ async def test_streams_have_each_item_once(engine: Engine, monkeypatch: pytest.M
 async def test_a_collection_period_gives_the_same_again(engine: Engine) -> None:
     sandbox = await engine.run_sandbox(pod())
     await run(engine, sandbox, "main")
-    anew = StatsRpcs(engine)
+    anew = StatsRpcs(engine, DaemonConfig())
     times = [(await sandbox_stats(anew, sandbox)).linux.cpu.timestamp for _ in range(2)]
     assert times[0] < times[1]
-    kept = StatsRpcs(engine, stats_collection_period=60)
+    kept = StatsRpcs(engine, DaemonConfig(stats_collection_period=60))
     first, second = [await sandbox_stats(kept, sandbox) for _ in range(2)]
     assert first == second and first.linux.cpu.timestamp > times[1]
     request = pb.ListPodSandboxStatsRequest()

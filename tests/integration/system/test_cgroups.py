@@ -12,7 +12,7 @@ import pytest
 
 from trilby.system.cgroup_events import OomWatch, wait_empty
 from trilby.system.cgroup_mounts import Hierarchies, detect
-from trilby.system.cgroup_stats import count_processes
+from trilby.system.cgroup_stats import processes
 from trilby.system.cgroups import Cgroup, membership
 from trilby.system.errors import CgroupFailed
 from trilby.system.events import IN_DELETE, Inotify
@@ -111,7 +111,7 @@ def test_usage(cgroup: Cgroup) -> None:
             assert stats.memory
             assert stats.memory.rss > 20 << 20
             assert stats.memory.usage >= stats.memory.working_set >= stats.memory.rss
-            assert count_processes(cgroup.hierarchies, cgroup.path) == 1
+            assert processes(cgroup.hierarchies, cgroup.path) == [process.pid]
             cgroup.write("memory", limit_file(cgroup), str(100 << 20))
             limited = cgroup.stats().memory
             assert limited and limited.limit == 100 << 20

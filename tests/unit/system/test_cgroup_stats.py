@@ -23,7 +23,7 @@ from trilby.system.cgroup_stats import (
     CpuStats,
     MemoryStats,
     Pressure,
-    count_processes,
+    processes,
     field,
     read_stats,
 )
@@ -179,19 +179,17 @@ def test_a_missing_cgroup(tmp_path: Path) -> None:
         for function in (read_stats, read_details):
             with pytest.raises(CgroupFailed, match="/p: it does not exist"):
                 function(hierarchies, "/p")
-        assert count_processes(hierarchies, "/p") is None
+        assert processes(hierarchies, "/p") is None
 
 
-def test_counting_processes(tmp_path: Path) -> None:
+def test_processes(tmp_path: Path) -> None:
     many = "".join(f"{number}\n" for number in range(100000, 120000))
     write(tmp_path / "p", cgroup__procs="1\n2\n")
     write(tmp_path / "p" / "a", cgroup__procs=many)
     write(tmp_path / "p" / "a" / "b", cgroup__procs="")
     (tmp_path / "p" / "without").mkdir()
-    assert count_processes(version_2(tmp_path), "/p") == 20002
-    assert (
-        count_processes(Hierarchies("v1", {"pids": str(tmp_path)}, "", frozenset()), "/p/a/b") == 0
-    )
+    assert processes(version_2(tmp_path), "/p") == [1, 2, *range(100000, 120000)]
+    assert processes(Hierarchies("v1", {"pids": str(tmp_path)}, "", frozenset()), "/p/a/b") == []
 
 
 def test_fields_are_whole_words() -> None:
