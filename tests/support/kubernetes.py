@@ -31,6 +31,7 @@ PROGRAMS = {
     "kubelet": "k8s.io/kubernetes/cmd/kubelet",
     "agnhost": "k8s.io/kubernetes/test/images/agnhost",
     "criwire": "./criwire",
+    "kubeletclient": "./kubeletclient",
 }
 #: Newer releases of Go do not build this Kubernetes.
 GO_VERSION = "1.26"

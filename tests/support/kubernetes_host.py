@@ -1,0 +1,191 @@
+"""A fresh host made of namespaces: what a kubelet and its runtime do to a machine stays in it.
+
+The host is tests/kubernetes/host-init, which says what it has of its own. Needs root and cgroup v1
+(or hybrid), as cgroup v2 wants its first level empty of processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from tests.support import kubernetes
+
+ROOT = Path(__file__).resolve().parents[2]
+INIT = ROOT / "tests" / "kubernetes" / "host-init"
+ADDRESS = "10.201.0.1"
+ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+    # Nothing of the machine's is written, not even caches of Python.
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+#: Moves a shell into the host's own cgroups and becomes the program.
+ENTER = 'for f in /sys/fs/cgroup/*/cgroup.procs; do echo $$ >"$f"; done; exec "$@"'
+
+
+class Process:
+    """A daemon in the host."""
+
+    def __init__(self, launcher: subprocess.Popen[bytes], log: Path) -> None:
+        self._launcher = launcher
+        self._log = log
+        self.pid = _child_of(launcher.pid)
+
+    @property
+    def running(self) -> bool:
+        return self._launcher.poll() is None
+
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def end(self, number: int = signal.SIGTERM, timeout: float = 20) -> int:
+        """Send a signal and wait for the end; returns the exit status."""
+        if self.running:
+            os.kill(self.pid, number)
+        return self._launcher.wait(timeout)
+
+
+class Host:
+    """A running host."""
+
+    def __init__(self, pid: int, directory: Path) -> None:
+        self.pid = pid
+        self._directory = directory
+        self._launchers: list[subprocess.Popen[bytes]] = []
+
+    def path(self, inside: str) -> Path:
+        """Where a path of the host is seen from outside."""
+        return Path(f"/proc/{self.pid}/root") / inside.lstrip("/")
+
+    def run(
+        self, *command: str | Path, stdin: bytes = b"", check: bool = True, timeout: float = 60
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run a program to its end; ``check`` makes a failure an AssertionError with its words."""
+        done = subprocess.run(
+            self._argv(command), input=stdin, capture_output=True, timeout=timeout
+        )
+        said = (done.stderr + done.stdout).decode(errors="replace")
+        assert not check or done.returncode == 0, f"{command} ended with {done.returncode}: {said}"
+        return done
+
+    def start(self, name: str, *command: str | Path, **environment: str) -> Process:
+        """Start a daemon; what it says goes to a file of its name, appended."""
+        log = self._directory / f"{name}.log"
+        with log.open("ab") as out:
+            launcher = subprocess.Popen(
+                self._argv(command, environment),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+        self._launchers.append(launcher)
+        return Process(launcher, log)
+
+    def wait_all(self) -> None:
+        """After the host's end: its daemons have ended, too."""
+        for launcher in self._launchers:
+            launcher.wait(10)
+
+    def popen(self, *command: str | Path) -> subprocess.Popen[bytes]:
+        """A program with pipes."""
+        pipe = subprocess.PIPE
+        return subprocess.Popen(self._argv(command), stdin=pipe, stdout=pipe, stderr=pipe)
+
+    def _argv(
+        self, command: Sequence[str | Path], environment: Mapping[str, str] | None = None
+    ) -> list[str]:
+        settings = {**ENVIRONMENT, **(environment or {})}
+        return [
+            *("nsenter", "-t", str(self.pid), "-m", "-u", "-i", "-n", "-p", "-C", "--"),
+            *("env", "-i", *(f"{key}={value}" for key, value in settings.items())),
+            *("sh", "-c", ENTER, "sh", *map(str, command)),
+        ]
+
+
+@contextlib.contextmanager
+def fresh_host(directory: Path, name: str) -> Iterator[Host]:
+    """Boot a host that keeps its logs in ``directory``; everything of it is gone afterwards."""
+    scratch = directory / "scratch"
+    scratch.mkdir()
+    cgroups = _make_cgroups(name)
+    (scratch / "cgroups").write_text("".join(f"{path}\n" for path in cgroups))
+    binds = [ROOT, Path(sys.base_prefix), kubernetes.cache_folder()]
+    launcher = host = None
+    try:
+        with (directory / "host.log").open("wb") as log:
+            launcher = subprocess.Popen(
+                [INIT, "outer", scratch, name, *binds],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=ENVIRONMENT,
+                start_new_session=True,
+            )
+        assert launcher.stdout
+        ready = launcher.stdout.readline()
+        assert ready == b"ready\n", (directory / "host.log").read_text()
+        host = Host(_child_of(launcher.pid), directory)
+        yield host
+    finally:
+        if host is not None:
+            # PID 1 first, so that its parent sees its end; the kernel ends all others with it.
+            os.kill(host.pid, signal.SIGKILL)
+            host.wait_all()
+        if launcher is not None:
+            if host is None:
+                launcher.kill()
+            launcher.communicate()
+        _remove_cgroups(cgroups)
+
+
+def _make_cgroups(name: str) -> list[Path]:
+    """A cgroup in every hierarchy, below the one that this process is in."""
+    made = []
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        folder = controllers.removeprefix("name=") or "unified"
+        parent = Path("/sys/fs/cgroup") / folder / path.lstrip("/")
+        if not parent.is_dir():
+            raise OSError(f"{parent} is not there: a fresh host needs the v1 hierarchies")
+        (parent / name).mkdir()
+        made.append(parent / name)
+        if controllers == "cpuset":
+            for key in ("cpuset.cpus", "cpuset.mems"):
+                (parent / name / key).write_text((parent / key).read_text())
+            (parent / name / "cgroup.clone_children").write_text("1")
+    return made
+
+
+def _remove_cgroups(cgroups: list[Path], timeout: float = 10) -> None:
+    """Remove them from the bottom up; the last processes in them are about to end."""
+    end = time.monotonic() + timeout
+    for top in cgroups:
+        while top.exists():
+            try:
+                for folder, _, _ in os.walk(top, topdown=False):
+                    os.rmdir(folder)
+            except OSError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.02)
+
+
+def _child_of(pid: int, timeout: float = 10) -> int:
+    """The only child of a launcher, which forks for the new process namespace."""
+    end = time.monotonic() + timeout
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    while time.monotonic() < end:
+        found = children.read_text().split() if children.exists() else []
+        if found:
+            return int(found[0])
+        time.sleep(0.005)
+    raise OSError(f"process {pid} has no child")

@@ -1,0 +1,283 @@
+"""A node: a fresh host with trilbyd, a real kubelet in standalone mode, and a registry.
+
+Pods are manifests in the kubelet's folder. What the kubelet thinks of them is asked of its own
+HTTPS API, by sockets that are made in the host's network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from tests.support.kubernetes import program
+from tests.support.kubernetes_host import ADDRESS, ROOT, Host, Process, fresh_host
+from tests.support.pods import APPLETS, GROUP, PASSWD
+
+from trilby.system.namespaces import in_netns
+
+T = TypeVar("T")
+Pod = dict[str, Any]
+
+SOCKET = "/run/trilby/trilby.sock"
+MANIFESTS = "/etc/kubernetes/manifests"
+REGISTRY = "localhost:5000"
+BUSYBOX = "localhost/busybox:test"
+AGNHOST = "localhost/agnhost:test"
+PORT = 10250
+#: What is not said here is the kubelet's default.
+KUBELET: dict[str, object] = {
+    "apiVersion": "kubelet.config.k8s.io/v1beta1",
+    "kind": "KubeletConfiguration",
+    "staticPodPath": MANIFESTS,
+    "containerRuntimeEndpoint": f"unix://{SOCKET}",
+    "cgroupDriver": "cgroupfs",
+    "failCgroupV1": False,
+    "failSwapOn": False,
+    "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
+    "authorization": {"mode": "AlwaysAllow"},
+    "address": "127.0.0.1",
+    "port": PORT,
+    "syncFrequency": "1s",
+    "fileCheckFrequency": "1s",
+    "evictionHard": {"memory.available": "50Mi", "nodefs.available": "1%"},
+    "containerLogMaxSize": "20Ki",
+    "containerLogMaxFiles": 3,
+    "containerLogMonitorInterval": "3s",
+    "featureGates": {"KubeletCrashLoopBackOffMax": True, "PodAndContainerStatsFromCRI": True},
+    "crashLoopBackOff": {"maxContainerRestartPeriod": "2s"},
+    "clusterDNS": ["10.96.0.10"],
+    "clusterDomain": "cluster.local",
+    "shutdownGracePeriod": "0s",
+}
+
+
+class Node:
+    """A running node. ``runtime`` and ``kubelet`` are its daemons; both can be killed."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.runtime: Process
+        self.kubelet: Process
+        self.name = host.run("hostname").stdout.decode().strip()
+
+    # -- its daemons
+
+    def start_runtime(self) -> None:
+        """Start trilbyd and wait until it answers."""
+        self.runtime = self.host.start("trilbyd", ROOT / ".venv/bin/trilbyd", "--log-level=debug")
+        path = self.host.path(SOCKET)
+        wait_for(lambda: self._runtime_answers(path), "trilbyd's socket", self.runtime.log)
+
+    def _runtime_answers(self, path: Path) -> bool:
+        assert self.runtime.running, self.runtime.log()
+        with contextlib.closing(socket.socket(socket.AF_UNIX)) as connection:
+            try:
+                connection.connect(str(path))
+            except OSError:
+                return False
+            return True
+
+    def start_kubelet(self, **changes: object) -> None:
+        """Start the kubelet with changed settings, and wait until it is healthy."""
+        config = self.host.path("/var/lib/kubelet/config.yaml")
+        config.write_text(yaml.safe_dump({**KUBELET, **changes}))
+        self.kubelet = self.host.start(
+            *("kubelet", program("kubelet"), "--config=/var/lib/kubelet/config.yaml"),
+            *(f"--node-ip={ADDRESS}", "--v=2"),
+        )
+        wait_for(self._kubelet_answers, "the kubelet's health", self.kubelet.log)
+
+    def _kubelet_answers(self) -> bool:
+        assert self.kubelet.running, self.kubelet.log()[-6000:]
+        try:
+            return self.get("healthz") == b"ok"
+        except OSError:
+            return False
+
+    # -- pods
+
+    def add(self, pod: Pod) -> str:
+        """Give a manifest to the kubelet; returns the name that the pod gets."""
+        name = pod["metadata"]["name"]
+        folder = self.host.path(MANIFESTS)
+        # The kubelet overlooks names that begin with a dot.
+        (folder / f".{name}").write_text(json.dumps(pod))
+        (folder / f".{name}").rename(folder / f"{name}.json")
+        return f"{name}-{self.name}"
+
+    def remove(self, *pods: str) -> None:
+        """Take manifests away and wait until the pods run no more.
+
+        The kubelet removes their sandboxes later, once a minute.
+        """
+        for pod in pods:
+            self.host.path(f"{MANIFESTS}/{pod.removesuffix('-' + self.name)}.json").unlink()
+        wait_for(lambda: not self._runs(set(pods)), f"the end of {pods}", self.logs)
+
+    def _runs(self, pods: set[str]) -> bool:
+        known = {pod["metadata"]["name"] for pod in self.pods()} & pods
+        alive = {found["name"] for found in self.trilby_pods() if found["phase"] == "ready"}
+        return bool(known) or bool(alive & pods)
+
+    def trilby_pods(self) -> list[dict[str, Any]]:
+        """What ``trilby pod ps`` has to say."""
+        found = json.loads(self.trilby("pod", "ps", "--format=json"))
+        assert isinstance(found, list)
+        return found
+
+    def pods(self) -> list[Pod]:
+        """All pods with their status, as the kubelet tells them."""
+        items = json.loads(self.get("pods"))["items"]
+        assert items is None or isinstance(items, list)
+        return items or []
+
+    def pod(self, name: str) -> Pod:
+        """One pod; {} if the kubelet does not know it."""
+        return next((pod for pod in self.pods() if pod["metadata"]["name"] == name), {})
+
+    def wait_pod(
+        self, name: str, wanted: Callable[[Pod], object], what: str, timeout: float = 30
+    ) -> Pod:
+        """Wait until ``wanted`` holds for a pod; returns the pod."""
+        seen: Pod = {}
+
+        def look() -> object:
+            nonlocal seen
+            seen = self.pod(name)
+            return seen and wanted(seen)
+
+        def explain() -> str:
+            return json.dumps(seen.get("status"), indent=1) + "\n" + self.logs()
+
+        wait_for(look, f"{name} to be {what}", explain, timeout)
+        return seen
+
+    def wait_ready(self, name: str, timeout: float = 30) -> Pod:
+        return self.wait_pod(name, ready, "ready", timeout)
+
+    def logs(self) -> str:
+        """The ends of both daemons' logs."""
+        kubelet, runtime = self.kubelet.log(), self.runtime.log()
+        return f"kubelet:\n{kubelet[-5000:]}\ntrilbyd:\n{runtime[-5000:]}"
+
+    # -- its programs and APIs
+
+    def trilby(self, *words: str | Path, stdin: bytes = b"") -> bytes:
+        """The output of a ``trilby`` command."""
+        return self.host.run(ROOT / ".venv/bin/trilby", *words, stdin=stdin).stdout
+
+    def client(
+        self, *words: str, stdin: bytes = b"", check: bool = True
+    ) -> subprocess.CompletedProcess[bytes]:
+        """tests/kubernetes/kubeletclient, which streams as the API server does."""
+        return self.host.run(program("kubeletclient"), *words, stdin=stdin, check=check)
+
+    def get(self, path: str) -> bytes:
+        """A page of the kubelet's API. Raises OSError."""
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        connection = http.client.HTTPSConnection("127.0.0.1", PORT, timeout=20, context=context)
+        plain = self.connect("127.0.0.1", PORT)
+        connection.sock = context.wrap_socket(plain)
+        return _read(connection, path)
+
+    def fetch(self, address: str, port: int, path: str = "/") -> bytes:
+        """A page of a server in the host's network. Raises OSError."""
+        connection = http.client.HTTPConnection(address, port, timeout=20)
+        connection.sock = self.connect(address, port)
+        return _read(connection, path)
+
+    def connect(self, address: str, port: int) -> socket.socket:
+        """A connection within the host's network. Raises OSError."""
+        return in_netns(
+            f"/proc/{self.host.pid}/ns/net",
+            lambda: socket.create_connection((address, port), timeout=20),
+        )
+
+
+def ready(pod: Pod) -> bool:
+    """Whether the kubelet calls a pod ready."""
+    conditions = pod["status"].get("conditions", [])
+    return any(found["type"] == "Ready" and found["status"] == "True" for found in conditions)
+
+
+def containers(pod: Pod) -> dict[str, Any]:
+    """The statuses of a pod's containers, those for its start among them, by name."""
+    status = pod["status"]
+    listed = [*status.get("initContainerStatuses", []), *status.get("containerStatuses", [])]
+    return {found["name"]: found for found in listed}
+
+
+def wait_for(
+    look: Callable[[], T], what: str, explain: Callable[[], str], timeout: float = 30
+) -> T:
+    """Ask again until the answer is true. The kubelet has no way to tell us by itself."""
+    end = time.monotonic() + timeout
+    while not (answer := look()):
+        if time.monotonic() > end:
+            raise AssertionError(f"waited {timeout} s for {what}\n{explain()}")
+        time.sleep(0.05)
+    return answer
+
+
+@contextlib.contextmanager
+def running_node(directory: Path, name: str) -> Iterator[Node]:
+    """Boot a node with two images and an empty registry; ``directory`` keeps its logs."""
+    with fresh_host(directory, name) as host:
+        node = Node(host)
+        _configure(host)
+        host.start("registry", "docker-registry", "serve", "/etc/registry.yml")
+        node.start_runtime()
+        import_images(node)
+        node.start_kubelet()
+        yield node
+
+
+def _configure(host: Host) -> None:
+    host.path("/etc/containers/policy.json").write_text(
+        json.dumps({"default": [{"type": "insecureAcceptAnything"}]})
+    )
+    host.path("/etc/containers/registries.conf").write_text(
+        f'[[registry]]\nlocation = "{REGISTRY}"\ninsecure = true\n'
+    )
+    # crun of some releases refuses cgroup v1; runc takes every layout.
+    host.path("/etc/trilby/trilby.conf").write_text('[trilby.runtime]\ndefault_runtime = "runc"\n')
+    host.path("/etc/registry.yml").write_text(
+        "version: 0.1\nlog: {level: warn}\nstorage: {filesystem: {rootdirectory: /run/registry}}\n"
+        f"http: {{addr: '{REGISTRY}', secret: only-for-tests}}\n"
+    )
+
+
+def import_images(node: Node) -> None:
+    """busybox and agnhost into the runtime's store."""
+    rootfs = node.host.path("/tmp/busybox")
+    for folder in ("bin", "etc", "dev", "proc", "sys", "tmp"):
+        (rootfs / folder).mkdir(parents=True)
+    shutil.copy("/bin/busybox", rootfs / "bin/busybox")
+    for applet in APPLETS:
+        (rootfs / "bin" / applet).symlink_to("busybox")
+    (rootfs / "etc/passwd").write_text(PASSWD)
+    (rootfs / "etc/group").write_text(GROUP)
+    node.trilby("image", "import", "-c", "ENV PATH=/bin", "/tmp/busybox", BUSYBOX)
+    shutil.copy(program("agnhost"), rootfs / "agnhost")
+    node.trilby("image", "import", "-c", "ENV PATH=/bin:/", "/tmp/busybox", AGNHOST)
+
+
+def _read(connection: http.client.HTTPConnection, path: str) -> bytes:
+    with contextlib.closing(connection):
+        connection.request("GET", "/" + path.lstrip("/"))
+        answer = connection.getresponse()
+        content = answer.read()
+        if answer.status != 200:
+            raise OSError(f"{path}: {answer.status} {content[:500]!r}")
+        return content
