@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trilby.cli.host import host_option
 from trilby.cli.output import Column, human_age, human_size, print_rows, short_id
 from trilby.cli.settings import Settings
 
@@ -47,6 +48,7 @@ class Row:
     show_default=True,
     help="Order of the list.",
 )
+@host_option
 @click.pass_obj
 def command(
     settings: Settings,
@@ -59,10 +61,19 @@ def command(
     digests: bool,
     quiet: bool,
     sort: str,
+    host: str,
 ) -> None:
-    """List the images of the store, those of a NAME or pattern if it is given."""
-    with settings.images() as images:
-        found = images.list()
+    """List the images of the store, those of a NAME or pattern if it is given.
+
+    A daemon that is asked by --host does not tell when an image was made.
+    """
+    if host:
+        from trilby.cli.image.remote import list_images
+
+        found = list_images(host)
+    else:
+        with settings.images() as images:
+            found = images.list()
     rows = [Row(image, each) for image in found for each in image.names or ("",)]
     rows = [row for row in rows if _wanted(row, name, filters)]
     _sort(rows, sort)
@@ -92,9 +103,13 @@ def _columns(no_trunc: bool, digests: bool) -> list[Column[Row]]:
     return [
         *columns,
         Column("IMAGE ID", "ID", lambda row: row.image.id if no_trunc else short_id(row.image.id)),
-        Column("CREATED", "Created", lambda row: human_age(now - row.image.created)),
+        Column("CREATED", "Created", lambda row: _age(now, row.image.created)),
         Column("SIZE", "Size", lambda row: human_size(row.image.size)),
     ]
+
+
+def _age(now: float, created: float) -> str:
+    return human_age(now - created) if created else "--"
 
 
 _MORE = [

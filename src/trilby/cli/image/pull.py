@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Unpack, cast
 
 import click
 
+from trilby.cli.host import host_option
 from trilby.cli.image.flags import (
     PlatformFlags,
     RegistryFlags,
     image_context,
     platform_flags,
+    refuse_local_flags,
     registry_flags,
 )
 from trilby.cli.settings import Settings
@@ -37,6 +39,7 @@ class PullFlags(RegistryFlags, PlatformFlags):
 @click.option("--format", metavar="FORMAT", default="", help="json, for machines.")
 @platform_flags
 @registry_flags
+@host_option
 @click.pass_obj
 def command(
     settings: Settings,
@@ -45,6 +48,7 @@ def command(
     all_platforms: bool,
     quiet: bool,
     format: str,
+    host: str,
     **flags: Unpack[PullFlags],
 ) -> None:
     """Fetch images into the store and print their ids.
@@ -57,6 +61,19 @@ def command(
     from trilby.cli.running import run_async
 
     as_json = json_flag(format)
+    if host:
+        from trilby.cli.image.remote import pull_images
+
+        if all_platforms or flags["platform"] or flags["os"] or flags["arch"] or flags["variant"]:
+            raise click.UsageError("--host: the daemon pulls for its own platform only")
+        refuse_local_flags(flags)
+        context = image_context(flags)
+        for pulled in pull_images(host, names, cast("PullPolicy", policy), context, quiet=quiet):
+            if as_json:
+                print_json(pulled)
+            else:
+                click.echo(pulled.id)
+        return
     with settings.images(image_context(flags, flags), recover=True) as images:
         for name in names:
             with progress_bars(f"Pulling {name}", quiet=quiet) as progress:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from trilby.cli.host import host_option
 from trilby.cli.output import json_flag, print_json
 from trilby.cli.settings import Settings
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 @click.option("-f", "--force", is_flag=True, help="Also an image that has several names.")
 @click.option("-i", "--ignore", is_flag=True, help="An image that is not there is no error.")
 @click.option("--format", metavar="FORMAT", default="", help="json, for machines.")
+@host_option
 @click.pass_obj
 def command(
     settings: Settings,
@@ -29,13 +31,23 @@ def command(
     force: bool,
     ignore: bool,
     format: str,
+    host: str,
 ) -> None:
-    """Remove images by name or id; one of several names is only untagged."""
+    """Remove images by name or id; one of several names is only untagged.
+
+    A daemon that is asked by --host removes an image with all its names, and does so only with
+    --force if there are several.
+    """
     from trilby.errors import NotFound
 
     as_json = json_flag(format)
     if bool(names) == everything:
         raise click.UsageError("give image names, or --all")
+    if host:
+        from trilby.cli.image.remote import remove_images
+
+        print_removed(remove_images(host, names, force=force, ignore=ignore), as_json)
+        return
     removed: list[Removed] = []
     with settings.images() as images:
         if everything:
