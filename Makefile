@@ -32,8 +32,9 @@ lint: setup ## Check the code: ruff, mypy --strict, codespell, and the layers
 man: setup ## Write the man pages into docs/man
 	@$(PYTHON) -m trilby.cli.manpage docs/man
 
-proto: setup ## Write the messages' Python modules from src/trilby/cri/proto/*.proto
-	@$(PYTHON) -m grpc_tools.protoc -Isrc --python_out=src --pyi_out=src src/trilby/cri/proto/*.proto
+proto: setup ## Write the messages' Python modules from the .proto files beside them
+	@$(PYTHON) -m grpc_tools.protoc -Isrc --python_out=src --pyi_out=src \
+		src/trilby/cri/proto/*.proto src/trilby/cri/nri/proto/*.proto
 
 bench: setup ## Compare with podman, skopeo and buildah (see tests/bench)
 	@$(PYTHON) -m tests.bench $(ARGS)
