@@ -19,13 +19,33 @@ if TYPE_CHECKING:
 FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
 
 
+class ExecCommand(click.Command):
+    """Takes options before POD, and as kubectl does between POD and ``--``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Without ``--`` right after POD and its options, what follows POD is the command's."""
+        if "--" in args:
+            trial = click.Context(self, allow_interspersed_args=True, ignore_unknown_options=False)
+            try:
+                found, _, _ = self.make_parser(trial).parse_args(args[: args.index("--")])
+                words = found.get("argv")
+            except click.UsageError:
+                words = args
+            # What stands for "none given" differs between click's versions.
+            if not isinstance(words, list | tuple) or not words:
+                ctx.allow_interspersed_args = True
+                ctx.ignore_unknown_options = False
+        return super().parse_args(ctx, args)
+
+
 @click.command(
     "exec",
+    cls=ExecCommand,
     epilog="Example: trilby pod exec -it hello -c web -- sh",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
 @click.argument("pod", metavar="POD")
-@click.argument("argv", metavar="[-c CONTAINER] [--] COMMAND [ARG]...", nargs=-1, required=True)
+@click.argument("argv", metavar="[OPTIONS --] COMMAND [ARG]...", nargs=-1, required=True)
 @click.option(
     "-c", "--container", metavar="NAME", default="", help="Which container [default: the first]."
 )
@@ -105,6 +125,8 @@ def _container_after_pod(container: str, argv: tuple[str, ...]) -> tuple[str, tu
         argv = argv[1:]
     if not argv:
         raise click.UsageError("a command is missing")
+    if argv[0].startswith("-"):
+        raise click.UsageError(f"{argv[0]}: options stand before POD, or between POD and --")
     return container, argv
 
 
