@@ -76,7 +76,11 @@ def _pair(
 
 def _dates(loaded: Loaded, key: str, path: str, now: float) -> Iterator[Finding]:
     with open(path, encoding="ascii", errors="replace") as file:
-        begin, end = certificate_dates(file.read())
+        text = file.read()
+    try:
+        begin, end = certificate_dates(text)
+    except ValueError:
+        return  # of a form that OpenSSL takes and we do not read
     if now < begin:
         what = f"is {path}, which is not valid before {_day(begin)}"
         yield about(loaded, key, what, why="clients refuse it", hint="check the clock")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
-    "BUILT_IN", "Change", "Loaded", "all_options", "build", "changes", "daemon_options",
-    "defaults", "differences", "load", "read_layers", "values_of",
+    "BUILT_IN", "STORAGE_CONF", "Change", "Loaded", "all_options", "build", "changes",
+    "daemon_options", "defaults", "differences", "load", "read_layers", "values_of",
 ]  # fmt: skip
 
-BUILT_IN = "built in default"
-STORAGE_CONF = "storage.conf"
+BUILT_IN: Final = "built in default"
+STORAGE_CONF: Final = "storage.conf"
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):

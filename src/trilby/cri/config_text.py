@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from trilby.cri.config import DaemonConfig
-from trilby.cri.config_load import BUILT_IN, Change, Loaded, all_options, values_of
+from trilby.cri.config_load import BUILT_IN, STORAGE_CONF, Change, Loaded, all_options, values_of
 from trilby.pods.config_layers import pattern_of
 from trilby.pods.config_option import HANDLERS, NAME, Declared, Scope, Value
 from trilby.pods.config_values import toml_text
@@ -42,7 +42,8 @@ def rows(loaded: Loaded) -> list[Row]:
     for key, value in values_of(loaded.config).items():
         declared = all_options()[pattern_of(key)]
         origin = loaded.origins.get(key, BUILT_IN)
-        default = value == usual.get(key, declared.default) or origin == BUILT_IN
+        untouched = origin in (BUILT_IN, STORAGE_CONF)
+        default = untouched or value == usual.get(key, declared.default)
         found.append(Row(key, value, origin, declared.option.scope, default))
     return found
 
