@@ -16,6 +16,8 @@ from trilby.errors import TrilbyError
 COMMANDS = {
     "image": ("trilby.cli.image.group", "Pull, push, list, inspect and remove images"),
     "pod": ("trilby.cli.pod.group", "Run Kubernetes Pod manifests on this machine"),
+    "status": ("trilby.cli.status", "Show how a running daemon is"),
+    "events": ("trilby.cli.events", "Show what happened to pods and containers"),
     "config": ("trilby.cli.config.group", "Check the configuration files"),
     "login": ("trilby.cli.login", "Log in to a registry"),
     "logout": ("trilby.cli.logout", "Forget the credentials of a registry"),

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final
 
 from trilby.cri import translate_container, translate_sandbox
+from trilby.cri.event_lines import EventLine, Lines
 from trilby.cri.proto import runtime_pb2 as pb
 from trilby.errors import TrilbyError
 from trilby.pods.engine import Engine
@@ -28,22 +29,35 @@ TYPES: Final = {
     EventType.STOPPED: pb.CONTAINER_STOPPED_EVENT,
     EventType.DELETED: pb.CONTAINER_DELETED_EVENT,
 }
-#: How many wait while nobody reads, and for how long.
+#: How many wait while nobody reads, and for how long; also how many a reader may be behind.
 BACKLOG: Final = 1000
 BACKLOG_SECONDS: Final = 300.0
-#: How many a subscriber may be behind before it loses the oldest ones.
-QUEUE: Final = 1000
+#: How many are remembered as lines, for people.
+HISTORY: Final = 500
 
 
 class EventRpcs:
     """``dropped`` is told of every event that a slow subscriber loses."""
 
-    def __init__(self, engine: Engine, dropped: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        dropped: Callable[[], None] = lambda: None,
+        *,
+        backlog: int = BACKLOG,
+    ) -> None:
         self._engine = engine
         self._dropped = dropped
+        self._limit = backlog
         self._queues: set[asyncio.Queue[pb.ContainerEventResponse]] = set()
-        self._backlog: deque[tuple[float, pb.ContainerEventResponse]] = deque(maxlen=BACKLOG)
+        self._backlog: deque[tuple[float, pb.ContainerEventResponse]] = deque(maxlen=backlog)
+        self._lines = Lines()
+        self._history: deque[EventLine] = deque(maxlen=HISTORY)
         self._task: asyncio.Task[None] | None = None
+
+    def history(self) -> list[EventLine]:
+        """The last events, the oldest first, whoever has read them."""
+        return list(self._history)
 
     def start(self) -> None:
         """Begin to read the engine's events."""
@@ -61,7 +75,7 @@ class EventRpcs:
         self, request: pb.GetEventsRequest
     ) -> AsyncIterator[pb.ContainerEventResponse]:
         """Until the caller goes away."""
-        queue: asyncio.Queue[pb.ContainerEventResponse] = asyncio.Queue(QUEUE)
+        queue: asyncio.Queue[pb.ContainerEventResponse] = asyncio.Queue(self._limit)
         oldest = time.monotonic() - BACKLOG_SECONDS
         waiting = [event for at, event in self._backlog if at >= oldest]
         self._backlog.clear()
@@ -79,7 +93,9 @@ class EventRpcs:
             if event.type not in TYPES:
                 continue  # the CRI tells of an out-of-memory kill by the status
             try:
-                self._hand_on(self._message(event))
+                message = self._message(event)
+                self._history.append(self._lines.line(message))
+                self._hand_on(message)
             except TrilbyError as error:
                 log.warning("event of %s: %s", event.container_id[:12], error)
 

@@ -7,6 +7,7 @@
 ``POST /config/reload``     read the configuration again, all or nothing
 ``GET /status``             version, conditions, handlers, storage, pulls under way
 ``GET /trace/{id}``         the stages of a pod's start
+``GET /events``             the last events of containers
 ``GET /healthz``            ``ok``, when the engine answers
 ==========================  =======================================================
 """
@@ -37,6 +38,8 @@ class Pages(Protocol):
 
     def trace(self, sandbox_id: str) -> object: ...
 
+    def events(self) -> object: ...
+
     async def healthy(self) -> bool: ...
 
 
@@ -49,6 +52,7 @@ async def make_runner(pages: Pages) -> web.AppRunner:
     _add(app, "POST", "/config/reload", _waited(pages.reload))
     _add(app, "GET", "/status", _waited(pages.status))
     _add(app, "GET", "/trace/{id}", _of_id(pages.trace))
+    _add(app, "GET", "/events", _plain(pages.events))
 
     async def healthz(request: web.Request) -> web.Response:
         well = await pages.healthy()

@@ -27,12 +27,14 @@ class DaemonPages:
         *,
         config: Callable[[], object],
         reload: Callable[[], Awaitable[object]],
+        events: Callable[[], object] = list,
     ) -> None:
         self._engine = engine
         self._images = images
         self._pulls = pulls
         self._config = config
         self._reload = reload
+        self._events = events
 
     def info(self) -> Document:
         """As CRI-O's: cAdvisor looks for containers' files by it."""
@@ -123,6 +125,7 @@ class DaemonPages:
                 "manager": self._engine.config.cgroup_manager.value,
                 "parent": self._engine.config.cgroup_parent,
             },
+            "network": self._network(),
             "pods": _count([sandbox.state.value for sandbox in sandboxes]),
             "containers": _count([container.state.value for container in containers]),
             "pulls": [
@@ -138,6 +141,13 @@ class DaemonPages:
                 for pull in self._pulls.running()
             ],
         }
+
+    def _network(self) -> Document:
+        try:
+            name, file = self._engine.network_name()
+        except TrilbyError:
+            return {}  # the condition says why
+        return {"name": name, "file": file}
 
     async def _conditions(self) -> list[Document]:
         conditions: list[Document] = [
@@ -157,6 +167,9 @@ class DaemonPages:
     def trace(self, sandbox_id: str) -> object:
         """Raises NotFound."""
         return self._engine.trace(sandbox_id)
+
+    def events(self) -> object:
+        return self._events()
 
     async def healthy(self) -> bool:
         """Whether the state can be read."""

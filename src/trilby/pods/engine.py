@@ -70,6 +70,11 @@ class Engine:
         """Raises NetworkNotReady or PluginNotFound when no pod could be attached now."""
         await self._parts.network.status()
 
+    def network_name(self) -> tuple[str, str]:
+        """The network of new pods and its file, "" for the built-in one. Raises NetworkNotReady."""
+        chosen = self._parts.network.configuration()
+        return chosen.name, chosen.path
+
     async def close(self) -> None:
         """Wait for networks being set up, and stop watching. Containers keep running."""
         from trilby.pods.recovery_undo import reap_adopted

@@ -51,7 +51,7 @@ def command(
     name = container or option
     containers = [view.container(name)] if name else list(view.containers)
     options = LogOptions(
-        tail=None if tail < 0 else tail, since_ns=_since(since) if since else 0, follow=follow
+        tail=None if tail < 0 else tail, since_ns=since_time(since) if since else 0, follow=follow
     )
     width = max((len(each.name) for each in containers), default=0)
     printers = [
@@ -110,7 +110,7 @@ def _follow(
     run_async(follow())
 
 
-def _since(text: str) -> int:
+def since_time(text: str) -> int:
     """Nanoseconds since 1970 for a time or an age."""
     import re
     from datetime import datetime
