@@ -36,7 +36,7 @@ proto: setup ## Write the messages' Python modules from the .proto files beside 
 	@$(PYTHON) -m grpc_tools.protoc -Isrc --python_out=src --pyi_out=src \
 		src/trilby/cri/proto/*.proto src/trilby/cri/nri/proto/*.proto
 
-bench: setup ## Compare with podman, skopeo and buildah (see tests/bench)
+bench: setup ## Compare with podman and skopeo (see tests/bench); JSON in build/bench.json
 	@$(PYTHON) -m tests.bench $(ARGS)
 
 clean: ## Remove the venv, caches and build files

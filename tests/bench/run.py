@@ -37,15 +37,22 @@ def main(arguments: list[str] | None = None) -> None:
             print(f"{name} ...", file=sys.stderr, flush=True)
             sections += measure(here, options.rounds or rounds)
     print(report.show(machine, sections))
-    if options.json:
-        options.json.write_bytes(report.encode(machine, sections))
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_bytes(report.encode(machine, sections))
+    print(f"\nevery round: {options.json}")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--only", metavar="NAMES", help="of pull,pods,list; all by default")
     parser.add_argument("--rounds", type=int, help="of each benchmark; by default 7, 20 and 15")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where every round goes")
+    parser.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        default=Path("build/bench.json"),
+        help="where every round goes [default: build/bench.json]",
+    )
     parser.add_argument(
         "--work", type=Path, metavar="DIR", help="keep the images here for the next run"
     )
