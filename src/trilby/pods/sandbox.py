@@ -225,7 +225,14 @@ def _make(parts: Parts, record: SandboxRecord, steps: list[AnyStep]) -> None:
             f"{run}/shm", size=size, mode=0o1777, flags=("nosuid", "nodev", "noexec"), source="shm"
         ).mount()
     host_network = sandbox_network.uses_host(record)
-    write_files(run, record.hostname, config.dns, host_network=host_network)
+    owner = _root_of(record)
+    write_files(run, record.hostname, config.dns, host_network=host_network, owner=owner)
+
+
+def _root_of(record: SandboxRecord) -> tuple[int, int]:
+    """The host's uid and gid of the pod's root."""
+    uids, gids = user_mappings(record.config.security.namespaces.userns)
+    return (uids[0].host_id, gids[0].host_id) if uids and gids else (0, 0)
 
 
 def _make_namespaces(parts: Parts, record: SandboxRecord, kinds: list[str], directory: str) -> None:

@@ -12,11 +12,27 @@ HOST_HOSTS = "/etc/hosts"
 _LIMIT = 1 << 20
 
 
-def write_files(run: str, hostname: str, dns: DNSConfig | None, *, host_network: bool) -> None:
-    """resolv.conf, hostname and hosts; the last without the pod's addresses yet."""
-    write(f"{run}/resolv.conf", files.resolv_conf(dns, _host_text(HOST_RESOLV_CONF)))
-    write(f"{run}/hostname", files.hostname_file(hostname))
-    write(f"{run}/hosts", _host_text(HOST_HOSTS) if host_network else files.hosts(hostname, ()))
+def write_files(
+    run: str,
+    hostname: str,
+    dns: DNSConfig | None,
+    *,
+    host_network: bool,
+    owner: tuple[int, int] = (0, 0),
+) -> None:
+    """resolv.conf, hostname and hosts; the last without the pod's addresses yet.
+
+    ``owner`` is the host's uid and gid of the pod's root.
+    """
+    texts = {
+        "resolv.conf": files.resolv_conf(dns, _host_text(HOST_RESOLV_CONF)),
+        "hostname": files.hostname_file(hostname),
+        "hosts": _host_text(HOST_HOSTS) if host_network else files.hosts(hostname, ()),
+    }
+    for name, text in texts.items():
+        write(f"{run}/{name}", text)
+        if owner != (0, 0):
+            os.chown(f"{run}/{name}", *owner)
 
 
 def write_hosts(run: str, hostname: str, ips: tuple[str, ...]) -> None:
