@@ -23,50 +23,6 @@ class MpolFlag(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     MPOL_F_STATIC_NODES: _ClassVar[MpolFlag]
     MPOL_F_RELATIVE_NODES: _ClassVar[MpolFlag]
     MPOL_F_NUMA_BALANCING: _ClassVar[MpolFlag]
-
-class Field(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
-    __slots__ = ()
-    None: _ClassVar[Field]
-    Annotations: _ClassVar[Field]
-    Mounts: _ClassVar[Field]
-    OciHooks: _ClassVar[Field]
-    Devices: _ClassVar[Field]
-    CdiDevices: _ClassVar[Field]
-    Env: _ClassVar[Field]
-    Args: _ClassVar[Field]
-    MemLimit: _ClassVar[Field]
-    MemReservation: _ClassVar[Field]
-    MemSwapLimit: _ClassVar[Field]
-    MemKernelLimit: _ClassVar[Field]
-    MemTCPLimit: _ClassVar[Field]
-    MemSwappiness: _ClassVar[Field]
-    MemDisableOomKiller: _ClassVar[Field]
-    MemUseHierarchy: _ClassVar[Field]
-    CPUShares: _ClassVar[Field]
-    CPUQuota: _ClassVar[Field]
-    CPUPeriod: _ClassVar[Field]
-    CPURealtimeRuntime: _ClassVar[Field]
-    CPURealtimePeriod: _ClassVar[Field]
-    CPUSetCPUs: _ClassVar[Field]
-    CPUSetMems: _ClassVar[Field]
-    PidsLimit: _ClassVar[Field]
-    HugepageLimits: _ClassVar[Field]
-    BlockioClass: _ClassVar[Field]
-    RdtClass: _ClassVar[Field]
-    CgroupsUnified: _ClassVar[Field]
-    CgroupsPath: _ClassVar[Field]
-    OomScoreAdj: _ClassVar[Field]
-    Rlimits: _ClassVar[Field]
-    IoPriority: _ClassVar[Field]
-    SeccompPolicy: _ClassVar[Field]
-    Namespace: _ClassVar[Field]
-    Sysctl: _ClassVar[Field]
-    LinuxNetDevices: _ClassVar[Field]
-    LinuxSched: _ClassVar[Field]
-    RdtClosID: _ClassVar[Field]
-    RdtSchemata: _ClassVar[Field]
-    RdtEnableMonitoring: _ClassVar[Field]
-    MemoryPolicy: _ClassVar[Field]
 MPOL_DEFAULT: MpolMode
 MPOL_PREFERRED: MpolMode
 MPOL_BIND: MpolMode
@@ -77,47 +33,6 @@ MPOL_WEIGHTED_INTERLEAVE: MpolMode
 MPOL_F_STATIC_NODES: MpolFlag
 MPOL_F_RELATIVE_NODES: MpolFlag
 MPOL_F_NUMA_BALANCING: MpolFlag
-None: Field
-Annotations: Field
-Mounts: Field
-OciHooks: Field
-Devices: Field
-CdiDevices: Field
-Env: Field
-Args: Field
-MemLimit: Field
-MemReservation: Field
-MemSwapLimit: Field
-MemKernelLimit: Field
-MemTCPLimit: Field
-MemSwappiness: Field
-MemDisableOomKiller: Field
-MemUseHierarchy: Field
-CPUShares: Field
-CPUQuota: Field
-CPUPeriod: Field
-CPURealtimeRuntime: Field
-CPURealtimePeriod: Field
-CPUSetCPUs: Field
-CPUSetMems: Field
-PidsLimit: Field
-HugepageLimits: Field
-BlockioClass: Field
-RdtClass: Field
-CgroupsUnified: Field
-CgroupsPath: Field
-OomScoreAdj: Field
-Rlimits: Field
-IoPriority: Field
-SeccompPolicy: Field
-Namespace: Field
-Sysctl: Field
-LinuxNetDevices: Field
-LinuxSched: Field
-RdtClosID: Field
-RdtSchemata: Field
-RdtEnableMonitoring: Field
-MemoryPolicy: Field
 
 class KeyValue(_message.Message):
     __slots__ = ("key", "value")
