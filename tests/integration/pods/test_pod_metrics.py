@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 
@@ -9,6 +10,7 @@ import pytest
 from tests.support.pods import Place, busybox, pod
 
 from trilby.cri.config import DaemonConfig
+from trilby.cri.metrics import Metrics, stop
 from trilby.cri.pod_metrics_table import BASE, FAMILIES
 from trilby.cri.proto import stats_pb2 as pb
 from trilby.cri.stats import StatsRpcs
@@ -167,3 +169,40 @@ async def test_metrics_that_are_kept(engine: Engine, busy: tuple[str, str]) -> N
     stream = rpcs.stream_pod_sandbox_metrics(pb.StreamPodSandboxMetricsRequest())
     chunks = [chunk async for chunk in stream]
     assert [one for chunk in chunks for one in chunk.pod_sandbox_metrics] == [first]
+
+
+class Told(Metrics):
+    """Says when it was told of something."""
+
+    def __init__(self) -> None:
+        super().__init__(DaemonConfig())
+        self.killed, self.removed = asyncio.Event(), asyncio.Event()
+
+    def container_oom(self, name: str) -> None:
+        super().container_oom(name)
+        self.killed.set()
+
+    def container_removed(self, name: str) -> None:
+        super().container_removed(name)
+        self.removed.set()
+
+
+async def test_the_daemon_counts_kills_too(engine: Engine) -> None:
+    metrics = Told()
+    task = asyncio.create_task(metrics.follow(engine))
+    try:
+        sandbox = await engine.run_sandbox(pod("web"))
+        limits = Resources(memory_limit=16 << 20, memory_swap_limit=16 << 20)
+        script = "head -c 200000000 /dev/zero | exec tail"
+        config = busybox("hungry", "sh", "-c", script, resources=limits)
+        container = await engine.create_container(sandbox, config)
+        await engine.start_container(container)
+        await asyncio.wait_for(metrics.killed.wait(), 10)
+        assert metrics.oom_total == 1
+        ((name, count),) = metrics.oom_by_name.items()
+        assert name.startswith("k8s_hungry_web_test_") and count == 1
+        await engine.remove_sandbox(sandbox)
+        await asyncio.wait_for(metrics.removed.wait(), 10)
+        assert not metrics.oom_by_name and metrics.oom_total == 1
+    finally:
+        await stop(task)

@@ -26,20 +26,19 @@ _Stamp = tuple[tuple[int, int, int], ...]
 class Certificates:
     """Makes TLS contexts. The first must be good; later a good one is kept until the next is."""
 
-    def __init__(self, settings: StreamingSettings) -> None:
+    def __init__(self, settings: StreamingSettings, who: str = "streaming server") -> None:
         self._settings = settings
+        self._who = who
         if settings.tls_min_version not in VERSIONS:
             raise InvalidRequest(
-                f"streaming server: unknown TLS version {settings.tls_min_version!r}",
+                f"{who}: unknown TLS version {settings.tls_min_version!r}",
                 hint=f"there are: {', '.join(filter(None, VERSIONS))}",
             )
         try:
             self._stamp = self._look()
             self._context = self._load()
         except OSError as error:  # ssl.SSLError is one
-            raise InvalidRequest(
-                f"streaming server: certificate {settings.tls_cert}: {error}"
-            ) from error
+            raise InvalidRequest(f"{who}: certificate {settings.tls_cert}: {error}") from error
 
     def context(self) -> ssl.SSLContext:
         """For a connection that begins now."""
@@ -48,10 +47,10 @@ class Certificates:
             if stamp != self._stamp:
                 self._context = self._load()
                 self._stamp = stamp
-                _log.info("streaming server: the certificate was read again")
+                _log.info("%s: the certificate was read again", self._who)
         except OSError as error:
             # While files are being replaced they do not fit each other.
-            _log.warning("streaming server: still with the old certificate: %s", error)
+            _log.warning("%s: still with the old certificate: %s", self._who, error)
         return self._context
 
     def _look(self) -> _Stamp:
