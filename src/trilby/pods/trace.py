@@ -32,7 +32,8 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     """Times are nanoseconds since 1970. ``subject`` is a container's name, or empty for the pod.
 
     ``operation`` is what was asked for (``run_sandbox``, ``create_container``...), ``name`` the
-    part of it; they are the same for the whole. ``error`` is empty when it went well.
+    part of it; they are the same for the whole, whose ``depth`` is 0; a part of a part has 2.
+    ``error`` is empty when it went well.
     """
 
     sandbox_id: str
@@ -42,6 +43,7 @@ class Stage(msgspec.Struct, frozen=True, kw_only=True):
     end: int
     subject: str = ""
     error: str = ""
+    depth: int = 0
 
 
 class _Kept:
@@ -71,10 +73,10 @@ class Traces:
 
     @contextlib.contextmanager
     def stage(
-        self, sandbox_id: str, operation: str, name: str = "", subject: str = ""
+        self, sandbox_id: str, operation: str, name: str = "", subject: str = "", depth: int = 0
     ) -> Iterator[None]:
         """Record the time that the block takes; without ``name`` it is the whole operation."""
-        token = _current.set((self, sandbox_id, operation, subject))
+        token = _current.set((self, sandbox_id, operation, subject, depth))
         begin, error = time.time_ns(), ""
         try:
             yield
@@ -94,6 +96,7 @@ class Traces:
                         begin=begin,
                         end=end,
                         error=error,
+                        depth=depth,
                     )
                 )
 
@@ -119,7 +122,7 @@ class Traces:
             self.listener(stage)
 
 
-_current: ContextVar[tuple[Traces, str, str, str] | None] = ContextVar("trace", default=None)
+_current: ContextVar[tuple[Traces, str, str, str, int] | None] = ContextVar("trace", default=None)
 
 
 @contextlib.contextmanager
@@ -129,6 +132,6 @@ def part(name: str) -> Iterator[None]:
     if current is None:
         yield
         return
-    traces, sandbox_id, operation, subject = current
-    with traces.stage(sandbox_id, operation, name, subject):
+    traces, sandbox_id, operation, subject, depth = current
+    with traces.stage(sandbox_id, operation, name, subject, depth + 1):
         yield

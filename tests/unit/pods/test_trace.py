@@ -41,6 +41,7 @@ async def test_parts_find_their_operation_from_tasks_and_threads() -> None:
     found = traces.of("pod")
     assert [each.name for each in found] == ["create_container", "in a thread", "in a task"]
     assert {(each.operation, each.subject) for each in found} == {("create_container", "web")}
+    assert [each.depth for each in found] == [0, 1, 1]
 
 
 async def test_operations_at_once_keep_their_parts_apart() -> None:

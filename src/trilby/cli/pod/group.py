@@ -16,6 +16,7 @@ COMMANDS = {
     "run": (f"{_HERE}.run", "Run a Pod manifest"),
     "stats": (f"{_HERE}.stats", "Show what pods use"),
     "stop": (f"{_HERE}.stop", "Stop pods"),
+    "trace": (f"{_HERE}.trace", "Show where the time of a pod went"),
 }
 
 ALIASES = {"list": "ps", "ls": "ps", "remove": "rm"}
