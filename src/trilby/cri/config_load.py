@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from trilby.cri.config import DaemonConfig
+from trilby.cri.config_foreign import FOREIGN
 from trilby.cri.config_relations import contradictions
 from trilby.pods.config import EngineConfig
 from trilby.pods.config_layers import FLAG, Layers, pattern_of
@@ -91,7 +92,7 @@ def read_layers(
     overrides: Mapping[str, object] | None = None,
 ) -> Layers:
     """What files and flags say, mistakes and all. Raises InvalidEngineConfig for missing files."""
-    layers = Layers(all_options())
+    layers = Layers(all_options(), hints=FOREIGN)
     for path in config_files(str(config_file or ""), str(config_dir or "")):
         layers.read(path)
     for key, value in (overrides or {}).items():

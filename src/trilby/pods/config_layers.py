@@ -62,10 +62,16 @@ class Layers:
     """What was said so far; later files and flags replace what earlier ones said.
 
     ``options`` are read; ``others`` are keys that other programs read from the same files.
+    ``hints`` say what to do about keys that are neither.
     ``values`` and ``origins`` have full keys, with the handlers' names.
     """
 
-    def __init__(self, options: Mapping[str, Declared], others: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        options: Mapping[str, Declared],
+        others: Iterable[str] = (),
+        hints: Mapping[str, str] | None = None,
+    ) -> None:
         self.options = options
         self.values: dict[str, Value] = {}
         self.origins: dict[str, str] = {}
@@ -74,6 +80,7 @@ class Layers:
         self.unknown: list[Mistake] = []
         self.sources: list[str] = []
         self._others = frozenset(others)
+        self._hints = hints or {}
         self._tables = frozenset(
             dotted(parts[:end])
             for parts in (key.split(".") for key in (*options, *self._others))
@@ -160,8 +167,10 @@ class Layers:
             self.origins[key] = place
 
     def _unknown(self, key: str, place: str, path: Path = ()) -> Mistake:
+        path = path or tuple(key.split("."))
         known = {*self.options, *self._others, *self._tables}
-        return Mistake(place, key, f"unknown option {key}", close_to(path or key.split("."), known))
+        hint = self._hints.get(dotted(_pattern(path))) or close_to(path, known)
+        return Mistake(place, key, f"unknown option {key}", hint)
 
 
 def close_to(path: Iterable[str], known: Iterable[str]) -> str:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trilby.cri.config_certificates import certificate_dates, check_certificates
@@ -112,6 +112,7 @@ def test_files_that_are_not_used_are_not_looked_at(place: Path) -> None:
     assert len(said(load(file, env=env))) == 2
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=64) | st.binary(min_size=1, max_size=40).map(lambda b: b"\x30\x28" + b))
 def test_what_is_no_certificate_is_said_to_be_none(data: bytes) -> None:
     text = base64.b64encode(data).decode()

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trilby.cri.config import DaemonConfig
+from trilby.cri.config_foreign import FOREIGN
 from trilby.cri.config_load import (
     BUILT_IN,
     all_options,
@@ -234,7 +235,16 @@ def test_values_that_contradict_each_other_and_no_toml(
         ("[trilby.runtim]", "1:1: unknown option trilby.runtim (did you mean runtime?)"),
         (
             "[crio.runtime]",
-            "1:1: unknown option crio (the tables of this file are [trilby] and below)",
+            "1:1: unknown option crio (the tables of trilby.conf have the names of crio.conf: write trilby for crio)",
+        ),
+        ("[podman]", "1:1: unknown option podman (the tables of this file are [trilby] and below)"),
+        (
+            "[trilby.image]\npause_image = 'p'",
+            "2:1: unknown option trilby.image.pause_image (there is no pause image: take it out)",
+        ),
+        (
+            "[trilby.runtime.runtimes.x]\nruntime_type = 'vm'",
+            "2:1: unknown option trilby.runtime.runtimes.x.runtime_type (handlers are of the type oci: take it out)",
         ),
         (
             "[trilby.runtime.runtimes.x]\nruntime_pth = 1",
@@ -247,6 +257,12 @@ def test_values_that_contradict_each_other_and_no_toml(
 def test_unknown_options(tmp_path: Path, text: str, said: str) -> None:
     path = write(tmp_path, text)
     assert load(path, env=ENV).warnings == [f"{path}:{said}"]
+
+
+def test_options_of_crio_are_not_ours() -> None:
+    assert not FOREIGN.keys() & OPTIONS.keys()
+    tables = {key.rpartition(".")[0] for key in OPTIONS}
+    assert {key.rpartition(".")[0] for key in FOREIGN} <= {*tables, ""}
 
 
 def test_all_mistakes_are_collected(tmp_path: Path) -> None:
@@ -342,6 +358,7 @@ values = st.recursive(
 names = st.sampled_from(sorted({part for key in OPTIONS for part in key.split(".")}))
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_any_value_of_any_option_is_taken_or_refused(data: st.DataObject) -> None:
     """What is taken can be written, and reads as the same."""
@@ -373,7 +390,7 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tables=st.dictionaries(names, st.dictionaries(names, values, max_size=3), max_size=3))
 def test_any_toml_gives_a_configuration_or_a_line(
     tmp_path: Path, tables: dict[str, dict[str, object]]
@@ -383,7 +400,7 @@ def test_any_toml_gives_a_configuration_or_a_line(
     check_outcome(path)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(text=st.text(st.sampled_from("[]{}.='\"\n #a1trilby"), max_size=40) | st.binary(max_size=40))
 def test_any_text_gives_a_configuration_or_a_line(tmp_path: Path, text: str | bytes) -> None:
     path = tmp_path / "any.conf"
