@@ -24,6 +24,14 @@ REGISTRY: Final[tuple[File, ...]] = (
     ("/etc/containers/certs.d/HOST:PORT/", "CA and client certificates of a registry."),
     ("$XDG_RUNTIME_DIR/containers/auth.json", "Credentials, as trilby-login(1) writes them."),
 )
+CONFIG: Final[tuple[File, ...]] = (
+    (
+        "/etc/trilby/trilby.conf, /etc/trilby/trilby.conf.d/*.conf",
+        "Settings of the daemon and of the pod engine; see trilby.conf(5).",
+    ),
+    ("/usr/share/trilby/trilby.conf", "What the distribution says; read before."),
+    ("/var/lib/kubelet/config.yaml", "The kubelet's configuration, which has to fit."),
+)
 POD: Final[tuple[File, ...]] = (
     ("/etc/trilby/trilby.conf", "Settings of the pod engine; see trilby.conf(5)."),
     ("/etc/cni/net.d/*.conflist", "CNI networks; the first one by name is used."),
@@ -43,6 +51,8 @@ RELATED: Final[dict[tuple[str, ...], tuple[str, ...]]] = {
         "containers-transports(5)",
     ),
     ("trilby", "image", "push"): ("podman-push(1)", "containers-transports(5)"),
+    ("trilby", "config"): ("trilby.conf(5)", "crio.conf(5)"),
+    ("trilby", "config", "check"): ("trilby.conf(5)", "crio.conf(5)", "kubelet(1)"),
     ("trilby", "login"): ("podman-login(1)", "containers-auth.json(5)"),
     ("trilby", "logout"): ("podman-logout(1)", "containers-auth.json(5)"),
     ("trilby", "pod"): ("trilby.conf(5)", "crun(1)", "runc(8)", "conmon(8)"),
@@ -101,6 +111,8 @@ def files_of(words: tuple[str, ...]) -> tuple[File, ...]:
             return (*POD, *STORE)
         case ("login" | "logout",):
             return REGISTRY[-1:] + REGISTRY[-2:-1]
+        case ("config", *_):
+            return (*CONFIG, *REGISTRY, *STORE[-1:])
         case ("completion",):
             return (("/etc/bash_completion.d/trilby", "Where bash looks for it."),)
         case _:
