@@ -111,9 +111,6 @@ class RemoteEngine:
             )
 
     async def remove_sandbox(self, sandbox_id: str) -> None:
-        """Other runtimes refuse one that is not stopped, so it is stopped first."""
-        with contextlib.suppress(SandboxNotFound):
-            await self.stop_sandbox(sandbox_id)
         await self.connection.call(
             sandbox_pb2.RemovePodSandboxRequest(pod_sandbox_id=sandbox_id),
             sandbox_pb2.RemovePodSandboxResponse,

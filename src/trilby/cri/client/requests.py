@@ -131,7 +131,7 @@ def container_message(config: ContainerConfig) -> container_pb2.ContainerConfig:
             security_context=_container_security(config.security),
         ),
         CDI_devices=[common_pb2.CDIDevice(name=name) for name in config.cdi_devices],
-        stop_signal=common_pb2.Signal(
+        stop_signal=common_pb2.Signal.Name(
             container.stop_signal_number(config.stop_signal) if config.stop_signal else 0
         ),
     )

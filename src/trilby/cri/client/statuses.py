@@ -8,7 +8,7 @@ from trilby.cri import translate_common as common
 from trilby.cri import translate_container, translate_sandbox
 from trilby.cri.proto import common_pb2, container_pb2, sandbox_pb2
 from trilby.pods.model_common import NamespaceMode, NamespaceOptions
-from trilby.pods.model_container import Mount
+from trilby.pods.model_container import Mount, Propagation
 from trilby.pods.model_status import (
     ContainerState,
     ContainerStatus,
@@ -46,7 +46,7 @@ def _namespaces(options: common_pb2.NamespaceOption) -> NamespaceOptions:
     """As the daemon says; what is unknown here is not worth a failure."""
 
     def mode(number: int) -> NamespaceMode:
-        return common.MODES.get(common_pb2.NamespaceMode(number), NamespaceMode.POD)
+        return common.MODES.get(number, NamespaceMode.POD)
 
     userns = options.userns_options if options.HasField("userns_options") else None
     return NamespaceOptions(
@@ -97,7 +97,7 @@ def _mount(mount: common_pb2.Mount) -> Mount:
         host_path=mount.host_path,
         readonly=mount.readonly,
         recursive_read_only=mount.recursive_read_only,
-        propagation=translate_container.PROPAGATION[common_pb2.MountPropagation(mount.propagation)],
+        propagation=translate_container.PROPAGATION.get(mount.propagation, Propagation.PRIVATE),
         selinux_relabel=mount.selinux_relabel,
         uid_mappings=common.id_mappings(mount.uidMappings),
         gid_mappings=common.id_mappings(mount.gidMappings),

@@ -68,7 +68,12 @@ async def make_sandbox(
     """Make the sandbox and wait for its network."""
     config = sandbox_config(pod, uid=folder.uid, log_directory=folder.logs, host_dns=_host_dns())
     sandbox_id = await engine.run_sandbox(config)
-    ips = (await engine.read_sandbox(sandbox_id)).ips
+    try:
+        ips = (await engine.read_sandbox(sandbox_id)).ips
+    except BaseException:
+        # An engine that is elsewhere can be gone by now; nobody else knows of the sandbox.
+        await engine.remove_sandbox(sandbox_id)
+        raise
     emit(SandboxReady(sandbox_id, ips))
     return sandbox_id, PodFacts(
         uid=folder.uid, node=os.uname().nodename, host_ip=_host_ip(), ips=ips
