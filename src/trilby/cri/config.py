@@ -257,8 +257,7 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True):
     )] = ""
     metrics_collectors: Annotated[tuple[str, ...], Option(
         f"{METRICS}.metrics_collectors", LIVE,
-        "Metrics that are served, without or with the prefix `container_runtime_crio_`."
-        " Empty: all.",
+        "Metrics that are served, by their names with or without prefix. Empty: all.",
     )] = ()
 
     # -- [trilby.stats] ----------------------------------------------------------------------

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from trilby.cri.config import DaemonConfig
+from trilby.cri import pod_metrics_table
+from trilby.cri.config import POD_METRICS, DaemonConfig
 from trilby.cri.config_foreign import FOREIGN
 from trilby.cri.config_load import (
     BUILT_IN,
@@ -257,6 +258,10 @@ def test_values_that_contradict_each_other_and_no_toml(
 def test_unknown_options(tmp_path: Path, text: str, said: str) -> None:
     path = write(tmp_path, text)
     assert load(path, env=ENV).warnings == [f"{path}:{said}"]
+
+
+def test_groups_of_pod_metrics_are_those_that_there_are() -> None:
+    assert {*POD_METRICS} == {"all", *pod_metrics_table.GROUPS}
 
 
 def test_options_of_crio_are_not_ours() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trilby.cli.config.files import dir_option, host_option, loaded, place, rows_of_host
+from trilby.cli.config.files import dir_option, loaded, place, rows_of_host
 from trilby.cli.output import Column, print_rows
 from trilby.cli.settings import Settings
 
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 @click.argument("files", metavar="[FILE [FILE]]", nargs=-1)
 @dir_option
 @click.option("--format", metavar="FORMAT", default="", help="json, table or {{.Field}} template.")
-@host_option
+@click.option(
+    "--host",
+    metavar="ADDRESS",
+    default="",
+    help="Compare what the daemon behind this socket, unix:///PATH or /PATH, has with the files.",
+)
 @click.option("-n", "--noheading", is_flag=True, help="No headings.")
 @click.pass_obj
 def command(

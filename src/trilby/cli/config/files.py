@@ -21,12 +21,6 @@ dir_option = click.option(
     default="",
     help="Directory of drop-ins in place of FILE.d or /etc/trilby/trilby.conf.d.",
 )
-host_option = click.option(
-    "--host",
-    metavar="ADDRESS",
-    default="",
-    help="Ask the daemon that listens there, as unix:///run/trilby/trilby.sock.",
-)
 
 
 def place(text: str) -> Path | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 import msgspec
 
-from trilby.cli.config.files import dir_option, host_option, overrides, place
+from trilby.cli.config.files import dir_option, overrides, place
+from trilby.cli.host import daemon_option
 from trilby.cli.output import json_flag, print_json
 from trilby.cli.settings import Settings
 
@@ -22,13 +23,13 @@ class Answer(msgspec.Struct, frozen=True):
 @click.command("reload", epilog="Example: trilby config check && trilby config reload")
 @dir_option
 @click.option("--format", metavar="FORMAT", default="", help="json, for machines.")
-@host_option
+@daemon_option
 @click.pass_obj
 def command(settings: Settings, config_dir: str, format: str, host: str) -> None:
     """Let the running daemon read its configuration files again.
 
     The daemon reads the files that it was started with. If anything is wrong in them it changes
-    nothing, and says what. Without --host it is the daemon whose socket trilby.conf names.
+    nothing, and says what. If no daemon is named it is the one whose socket trilby.conf names.
     """
     from trilby.cri.client.pages import get
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trilby.cli.config.files import below, dir_option, host_option, loaded, rows_of_host
+from trilby.cli.config.files import below, dir_option, loaded, rows_of_host
+from trilby.cli.host import host_option
 from trilby.cli.output import Column, print_rows
 from trilby.cli.settings import Settings
 
