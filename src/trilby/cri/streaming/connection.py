@@ -135,13 +135,18 @@ class Connection(asyncio.Protocol):
     async def linger(self) -> None:
         """Everything was said: wait until the client has closed its end, but not for ever.
 
+        Whoever speaks the protocol throws away what still comes.
         To close a socket with something unread makes the kernel reset the connection, and the
         client may then lose the last that it was told.
         """
-        self._feed = lambda data: None
+        if self._feed is None:
+            self._feed = lambda data: None
         if self._paused and self._transport is not None:
             self._paused = False
             self._transport.resume_reading()
+        if self._transport is not None:
+            # Now there is room only when everything is sent.
+            self._transport.set_write_buffer_limits(0)
         try:
             async with asyncio.timeout(LINGER):
                 await self.drain()
@@ -149,7 +154,7 @@ class Connection(asyncio.Protocol):
                     self._transport.write_eof()
                 # Whoever waits here is cancelled when the client has gone.
                 await self._loop.create_future()
-        except (TimeoutError, StreamClosed):
+        except (TimeoutError, StreamClosed, OSError):
             pass
 
     def leave(self) -> None:
@@ -157,9 +162,10 @@ class Connection(asyncio.Protocol):
         self._end()
 
     def close(self) -> None:
-        """Close, after what is queued has been sent."""
+        """Close, after what is queued has been sent; a client that takes nothing loses it."""
         if self._transport is not None:
             self._transport.close()
+            self._look = self._loop.call_later(LINGER, self.abort)
 
     def abort(self) -> None:
         """Close now."""
@@ -182,7 +188,7 @@ class Connection(asyncio.Protocol):
 
     def _look_at_client(self) -> None:
         """A socket that is not read from tells nobody that its other end was closed."""
-        if self._transport is None or not self._paused:
+        if self._transport is None or not self._paused or self._transport.is_closing():
             return
         poll = select.poll()
         poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLRDHUP)

@@ -88,7 +88,9 @@ async def _forward(
     try:
         await forward(engine, call.sandbox_id, port, incoming, outgoing)
         failure = ""
-    except (TrilbyError, OSError) as problem:
+    except Exception as problem:
+        if not isinstance(problem, TrilbyError | OSError):
+            _log.exception("port-forward failed")
         failure = f"error forwarding port {port} to pod {call.sandbox_id}: {problem}"
     if failure:
         incoming.discard()

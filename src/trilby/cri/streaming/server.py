@@ -194,10 +194,14 @@ class StreamingServer:
             raise
         (connection,) = made
         connection.on_gone = task.cancel
-        if connection.gone:
-            connection.close()
-            return
-        await serve(self._engine, settings, self._tokens, connection)
+        try:
+            if not connection.gone:
+                await serve(self._engine, settings, self._tokens, connection)
+        finally:
+            if self._listener is None:
+                connection.abort()  # the loop may end soon
+            else:
+                connection.close()
 
 
 def _authority(listener: socket.socket) -> str:

@@ -36,8 +36,6 @@ async def serve(
         await connection.linger()
     except (StreamClosed, TimeoutError) as error:
         _log.debug("a streaming client is left: %s", error)
-    finally:
-        connection.close()
 
 
 def _call(request: http.Request, tokens: Tokens[Call]) -> Call:

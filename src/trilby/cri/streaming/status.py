@@ -14,14 +14,9 @@ class _Details(msgspec.Struct, frozen=True, omit_defaults=True):
     causes: tuple[_Cause, ...] = ()
 
 
-class _Metadata(msgspec.Struct, frozen=True):
-    pass
-
-
 class Status(msgspec.Struct, frozen=True, omit_defaults=True):
     """metav1.Status (meta/v1 of the Kubernetes API), as far as streams use it."""
 
-    metadata: _Metadata = _Metadata()
     status: str = ""
     message: str = ""
     reason: str = ""

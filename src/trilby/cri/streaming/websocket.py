@@ -66,15 +66,15 @@ class WebSocket:
 
     def feed(self, data: Buffer) -> None:
         """What has come from the client."""
-        if self._over:
-            return
         try:
             for frame in self._decoder.feed(data):
                 if isinstance(frame, frames.Piece):
-                    self._receiver.receive(frame.data, first=frame.first, last=frame.last)
+                    if not self._over:
+                        self._receiver.receive(frame.data, first=frame.first, last=frame.last)
                 elif frame.opcode == frames.PING:
                     self.send(frame.payload, opcode=frames.PONG)
                 elif frame.opcode == frames.CLOSE:
+                    # A farewell, or the answer to ours: then nothing is left to wait for.
                     self.close()
                     self._on_end()
                     return
