@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from trilby.oci import codec
 from trilby.pods import monitor
 from trilby.pods.container_rootfs import IdMappings, ImageFacts
+from trilby.pods.container_volumes import places
 from trilby.pods.engine_parts import Parts
 from trilby.pods.engine_tasks import finish, in_thread
 from trilby.pods.errors import (
@@ -21,7 +23,7 @@ from trilby.pods.errors import (
     SandboxNotReady,
 )
 from trilby.pods.events import EventType
-from trilby.pods.journal import AnyStep, Home, Journal, Name, Processes, Rootfs, Tree
+from trilby.pods.journal import AnyStep, Home, Journal, Mountpoint, Name, Processes, Rootfs, Tree
 from trilby.pods.model_common import NamespaceMode
 from trilby.pods.model_container import ContainerConfig
 from trilby.pods.model_status import ContainerUser
@@ -151,10 +153,12 @@ def _steps(
 ) -> list[AnyStep]:
     """All that will be made outside the process."""
     cgroup = cgroup_path(container_cgroup(parts.config, sandbox.cgroup, container_id))
+    bundle = parts.layout.bundle(container_id)
     return [
         Name(parts.layout.name_link(full_name(sandbox, config)), container_id),
         Home(parts.layout.container_dir(sandbox.id, container_id)),
-        Tree(parts.layout.bundle(container_id)),
+        Tree(bundle),
+        *(Mountpoint(place) for place in places(bundle, config).values()),
         Rootfs(container_id),
         Processes(container_id, sandbox.handler, cgroup),
     ]
@@ -167,13 +171,12 @@ async def _make(
     config: ContainerConfig,
     steps: list[AnyStep],
 ) -> None:
-    record, images = await in_thread(_prepare, parts, sandbox, container_id, config, steps)
+    record, mounted = await in_thread(_prepare, parts, sandbox, container_id, config, steps)
     try:
         live = await _created(parts, record)
     finally:
-        for image in images:
-            # The container's own mount namespace holds what it needs of them.
-            await in_thread(parts.rootfs.unmount_image, image)
+        # The container's own mount namespace holds what it needs of them.
+        await in_thread(mounted.close)
     parts.layout.save_container_live(container_id, live)
 
 
@@ -211,8 +214,8 @@ def _prepare(
     container_id: str,
     config: ContainerConfig,
     steps: list[AnyStep],
-) -> tuple[ContainerRecord, list[str]]:
-    """Everything that blocks, before conmon; runs in a thread. Also the images it mounted."""
+) -> tuple[ContainerRecord, ExitStack]:
+    """Everything that blocks, before conmon; runs in a thread. Also what it mounted for that."""
     # Imported here: the spec builder is large, and this thread runs beside the pod's network.
     from trilby.pods.container_bundle import build_bundle
 
@@ -237,8 +240,7 @@ def _prepare(
     ids = IdMappings(*user_mappings(sandbox.config.security.namespaces.userns))
     with part("root file system"):
         image = parts.rootfs.create(container_id, name, config.image.image, metadata, ids)
-    mounted: list[str] = []
-    try:
+    with ExitStack() as mounted:
         with part("mount"):
             rootfs = parts.rootfs.mount(container_id)
         with part("OCI config"):
@@ -249,11 +251,7 @@ def _prepare(
             os.unlink(record.log_path)  # conmon would follow what a removed container left
         write_config(bundle, codec.encode(built.spec))
         layout.save_container(record)
-    except BaseException:
-        for path in mounted:
-            parts.rootfs.unmount_image(path)
-        raise
-    return record, mounted
+        return record, mounted.pop_all()
 
 
 def _record(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 
 from msgspec.structs import replace
 
 from trilby.oci.runtime import Mount
+from trilby.pods import container_volumes
 from trilby.pods.container_rootfs import ImageFacts
 from trilby.pods.engine_parts import Parts
 from trilby.pods.errors import ContainerNotFound, InvalidPodConfig
-from trilby.pods.model_common import NamespaceMode
+from trilby.pods.model_common import NamespaceMode, UserNamespace
 from trilby.pods.model_container import ContainerConfig
 from trilby.pods.sandbox_cgroup import container_cgroup
 from trilby.pods.sandbox_files import write
@@ -31,22 +33,20 @@ def build_bundle(
     config: ContainerConfig,
     image: ImageFacts,
     rootfs: str,
-    mounted_images: list[str],
+    stack: ExitStack,
 ) -> BuiltSpec:
-    """The OCI config. Images that had to be mounted for it are added to ``mounted_images``."""
-    image_mounts = {}
-    for mount in config.mounts:
-        if mount.image is not None:
-            image_mounts[mount.container_path] = parts.rootfs.mount_image(mount.image.image)
-            mounted_images.append(mount.image.image)
+    """The OCI config. What had to be mounted until the container is created is on ``stack``."""
+    places = container_volumes.places(parts.layout.bundle(container_id), config)
+    image_mounts = container_volumes.mount_images(parts.rootfs, config, places, stack)
     for path in image.config.config.volumes:
         make_directory_in_root(rootfs, path)
-    special = any(mount.recursive_read_only or mount.uid_mappings for mount in config.mounts)
+    special = any(mount.recursive_read_only for mount in config.mounts)
     features = parts.runtimes.get(sandbox.handler).features() if special else RuntimeFeatures()
+    paths = sandbox_paths(parts, sandbox, config)
     request = SpecRequest(
         container_id=container_id,
         sandbox=sandbox.config,
-        paths=sandbox_paths(parts, sandbox, config),
+        paths=paths,
         container=config,
         image=image.config,
         rootfs=rootfs,
@@ -56,6 +56,11 @@ def build_bundle(
         features=features,
     )
     built = build_for(request)
+    if places:
+        user = sandbox.config.security.namespaces.userns or UserNamespace()
+        pod = container_volumes.PodUser(path=paths.userns, uids=user.uids, gids=user.gids)
+        mounts = container_volumes.shift_owners(built.spec.mounts, config, places, pod, stack)
+        built = replace(built, spec=replace(built.spec, mounts=mounts))
     if not built.user.passwd_line or any(m.container_path == "/etc/passwd" for m in config.mounts):
         return built
     path = f"{parts.layout.bundle(container_id)}/passwd"

@@ -11,6 +11,7 @@ import msgspec
 from trilby.errors import TrilbyError
 from trilby.pods.engine_parts import Parts
 from trilby.pods.errors import HandlerUnknown
+from trilby.pods.spec.host import detect_host
 from trilby.system.process import CommandFailed
 
 log = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ log = logging.getLogger(__name__)
 class HandlerFeatures(msgspec.Struct, frozen=True, kw_only=True):
     """CRI ``RuntimeHandlerFeatures``.
 
-    ``user_namespaces``: with mounts whose owners are shifted, which the runtime has to do.
+    ``user_namespaces`` needs the kernel alone: the mounts whose owners are shifted are ours.
     """
 
     recursive_read_only: bool
@@ -35,6 +36,7 @@ def installed(parts: Parts) -> list[str]:
 def features(parts: Parts) -> dict[str, HandlerFeatures]:
     """What each installed handler can do; the default one is there once more under ""."""
     found = {}
+    user_namespaces = has_user_namespaces()
     for name in installed(parts):
         try:
             can = parts.runtimes.get(name).features()
@@ -43,10 +45,18 @@ def features(parts: Parts) -> dict[str, HandlerFeatures]:
             continue
         found[name] = HandlerFeatures(
             recursive_read_only=can.recursive_read_only,
-            user_namespaces=can.idmap_mounts and os.path.exists("/proc/self/ns/user"),
+            user_namespaces=user_namespaces,
         )
     try:
         default = found.get(parts.runtimes.resolve(""))
     except HandlerUnknown:
         default = None
     return found if default is None else {"": default, **found}
+
+
+def has_user_namespaces() -> bool:
+    """Whether pods can have them: Linux 5.19, for overlays of idmapped layers; not forbidden."""
+    if detect_host().kernel < (5, 19) or not os.path.exists("/proc/self/ns/user"):
+        return False
+    with open("/proc/sys/user/max_user_namespaces") as file:
+        return int(file.read()) > 0

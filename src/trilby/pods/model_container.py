@@ -17,9 +17,13 @@ from trilby.pods.model_common import (
 
 
 class ImageSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """An image: ``image`` is an id or reference that resolves; ``user_specified`` is for people."""
+    """An image: ``image`` is an id or reference that resolves; ``user_specified`` is for people.
+
+    ``ref`` is the id that it was found to have, empty if nobody has looked.
+    """
 
     image: str
+    ref: str = ""
     user_specified: str = ""
     runtime_handler: str = ""
     annotations: dict[str, str] = {}

@@ -240,8 +240,13 @@ def _make_namespaces(parts: Parts, record: SandboxRecord, kinds: list[str], dire
     if "user" not in kinds:
         create_pinned(kinds, directory, hostname=record.hostname, sysctls=sysctls)
         return
+    from trilby.storage.drivers.overlayidmap import make_reachable
     from trilby.system.userns import IdRange, create_pinned_user
 
+    # The runtime looks for what it mounts with the container's IDs; the store's own run root,
+    # which ours usually is in, is closed to others.
+    run_root = parts.layout.run_root
+    make_reachable(f"{run_root}/c", os.path.dirname(run_root))
     uids, gids = (
         [IdRange(one.container_id, one.host_id, one.size) for one in mappings]
         for mappings in user_mappings(record.config.security.namespaces.userns)

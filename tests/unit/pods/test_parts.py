@@ -88,12 +88,20 @@ def test_what_the_runtime_said_is_readable() -> None:
     assert _tidy(f"{line}\n\nplain\n") == 'runc create failed: exec: "/x": no; plain'
 
 
-def test_a_monitor_that_is_gone_is_not_waited_for(tmp_path: Path) -> None:
+async def test_a_monitor_that_is_gone_is_not_waited_for(tmp_path: Path) -> None:
+    log = str(tmp_path / "0.log")
     with pytest.raises(MonitorFailed, match="conmon is gone"):
-        reopen_log(str(tmp_path))
+        await reopen_log(str(tmp_path), log)
     os.mkfifo(tmp_path / "ctl")
     with pytest.raises(MonitorFailed, match="conmon is gone"):
-        reopen_log(str(tmp_path))
+        await reopen_log(str(tmp_path), log)
+    reader = os.open(tmp_path / "ctl", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with pytest.raises(MonitorFailed, match="did not do it"):
+            await reopen_log(str(tmp_path), log, timeout=0.01)
+        assert os.read(reader, 100) == b"2 0 0\n"
+    finally:
+        os.close(reader)
     assert read_pid(str(tmp_path / "none")) == 0
 
 

@@ -117,11 +117,6 @@ def test_a_mount_over_the_store_does_not_hold_it() -> None:
         Mount(container_path="", host_path="/x"),
         Mount(container_path="/", host_path="/x"),
         Mount(container_path="/m", image=ImageSpec(image="i")),
-        Mount(
-            container_path="/m",
-            host_path="/x",
-            uid_mappings=(IdMapping(container_id=0, host_id=1, length=1),),
-        ),
     ],
 )
 def test_what_cannot_be_mounted(mount: Mount) -> None:
@@ -143,18 +138,18 @@ def test_recursive_read_only_and_idmapped() -> None:
         Mount(container_path="/r", host_path="/x", readonly=True, recursive_read_only=True),
         Mount(container_path="/i", host_path="/x", uid_mappings=mapping, gid_mappings=mapping),
     )
-    plan = replace(PLAN, mounts=asked, features=RuntimeFeatures(idmap_mounts=True))
+    plan = replace(PLAN, mounts=asked, features=RuntimeFeatures())
     assert at(plan, "/r").options[-1] == "rro"
     assert at(plan, "/i").uid_mappings[0].host_id == 100000
-    old = replace(plan, features=RuntimeFeatures(recursive_read_only=False, idmap_mounts=True))
+    old = replace(plan, features=RuntimeFeatures(recursive_read_only=False))
     with pytest.raises(InvalidPodConfig, match="RROUnsupported"):
         build_mounts(old)
 
 
 def test_the_runtime_tells_what_it_can() -> None:
     assert parse_features(b'{"mountOptions": ["ro", "rro"]}') == RuntimeFeatures()
-    new = b'{"mountOptions": ["ro"], "linux": {"mountExtensions": {"idmap": {"enabled": true}}}}'
-    assert parse_features(new) == RuntimeFeatures(recursive_read_only=False, idmap_mounts=True)
+    old = b'{"mountOptions": ["ro"], "linux": {}}'
+    assert parse_features(old) == RuntimeFeatures(recursive_read_only=False)
 
 
 def test_sources_are_resolved_and_made(tmp_path: Path) -> None:

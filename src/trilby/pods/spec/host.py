@@ -40,24 +40,10 @@ class RuntimeFeatures(msgspec.Struct, frozen=True, kw_only=True):
     """What the OCI runtime can do, from its ``features`` command."""
 
     recursive_read_only: bool = True
-    idmap_mounts: bool = False
-
-
-class _Extension(msgspec.Struct, frozen=True):
-    enabled: bool = False
-
-
-class _MountExtensions(msgspec.Struct, frozen=True):
-    idmap: _Extension = _Extension()
-
-
-class _LinuxFeatures(msgspec.Struct, frozen=True, rename="camel"):
-    mount_extensions: _MountExtensions = _MountExtensions()
 
 
 class _Features(msgspec.Struct, frozen=True, rename="camel"):
     mount_options: tuple[str, ...] = ()
-    linux: _LinuxFeatures = _LinuxFeatures()
 
 
 def parse_features(printed: bytes) -> RuntimeFeatures:
@@ -68,7 +54,6 @@ def parse_features(printed: bytes) -> RuntimeFeatures:
     features = msgspec.json.decode(printed, type=_Features)
     return RuntimeFeatures(
         recursive_read_only="rro" in features.mount_options,
-        idmap_mounts=features.linux.mount_extensions.idmap.enabled,
     )
 
 

@@ -145,11 +145,6 @@ def _asked(mount: model_container.Mount, plan: MountPlan) -> Mount:
     source = plan.sources.get(mount.container_path, mount.host_path)
     if mount.image is not None and not mount.readonly:
         raise InvalidPodConfig(f"mount {place}: an image volume has to be read-only")
-    if (mount.uid_mappings or mount.gid_mappings) and not plan.features.idmap_mounts:
-        raise InvalidPodConfig(
-            f"mount {place}: the OCI runtime has no idmapped mounts",
-            hint="use a newer runc (1.2) or crun, or a pod without a user namespace",
-        )
     options = ["rbind", _propagation(mount, source, plan), _access(mount, place, plan)]
     return Mount(
         place,
