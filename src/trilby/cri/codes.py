@@ -12,7 +12,6 @@ from typing import Final
 import grpc
 
 from trilby.cri.errors import PullFailed, TooManyStreams, Unimplemented
-from trilby.cri.streaming.errors import TooManyStreams
 from trilby.errors import (
     Conflict,
     Corrupt,

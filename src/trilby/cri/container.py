@@ -6,6 +6,8 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 
+import msgspec
+
 from trilby.cri import translate_common, translate_container
 from trilby.cri.errors import InvalidRequest
 from trilby.cri.filters import chunks, id_matches, labels_match
@@ -13,6 +15,7 @@ from trilby.cri.proto import container_pb2 as pb
 from trilby.cri.proto import runtime_pb2
 from trilby.errors import NotFound
 from trilby.image.service import Images
+from trilby.pods import model_container as model
 from trilby.pods.engine import Engine
 from trilby.pods.model_status import ContainerStatus
 
@@ -32,13 +35,28 @@ class ContainerRpcs:
             raise InvalidRequest("pod_sandbox_id has to be given")
         if not request.HasField("config"):
             raise InvalidRequest("config has to be given")
-        name = request.config.image.image
-        if not name:
+        if not request.config.image.image:
             raise InvalidRequest("config.image.image has to be given")
-        image = await asyncio.to_thread(self._images.find, name)
-        config = translate_container.container_config(request.config, image.id)
+        config = await asyncio.to_thread(self._resolved, request.config)
         container_id = await self._engine.create_container(request.pod_sandbox_id, config)
         return pb.CreateContainerResponse(container_id=container_id)
+
+    def _resolved(self, config: pb.ContainerConfig) -> model.ContainerConfig:
+        """The engine's form, with the ids of all images: names may mean others tomorrow."""
+        image = self._images.find(config.image.image)
+        translated = translate_container.container_config(config, image.id)
+        mounts = tuple(self._with_id(mount) for mount in translated.mounts)
+        return msgspec.structs.replace(translated, mounts=mounts)
+
+    def _with_id(self, mount: model.Mount) -> model.Mount:
+        if mount.image is None:
+            return mount
+        try:
+            found = self._images.find(mount.image.image)
+        except NotFound as error:
+            raise InvalidRequest(f"ImageVolumeMountFailed: {error}") from error
+        image = msgspec.structs.replace(mount.image, ref=found.id)
+        return msgspec.structs.replace(mount, image=image)
 
     async def start_container(self, request: pb.StartContainerRequest) -> pb.StartContainerResponse:
         """A container that cannot be started stays, EXITED, with the reason StartError."""

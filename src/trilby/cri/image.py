@@ -21,6 +21,7 @@ from trilby.errors import NotFound, TrilbyError
 from trilby.image.context import ImageContext
 from trilby.image.errors import ImageInUse
 from trilby.image.service import Images, ImageSummary
+from trilby.image.service_list import repository
 from trilby.pods.engine import Engine
 from trilby.pods.errors import HandlerUnknown
 
@@ -61,11 +62,10 @@ class ImageRpcs:
         return [self._message(summary) for summary in summaries]
 
     def _message(self, summary: ImageSummary) -> pb.Image:
-        tags = [name for name in summary.names if "@" not in name]
         message = pb.Image(
             id=summary.id,
-            repo_tags=tags,
-            repo_digests=summary.repo_digests,
+            repo_tags=[name for name in summary.names if "@" not in name],
+            repo_digests=registry_digests(summary),
             size=summary.size,
             spec=common_pb2.ImageSpec(image=summary.id),
             pinned=self._pinned.matches(summary.names),
@@ -132,18 +132,12 @@ class ImageRpcs:
         """An image that is a volume of a container: the store knows nothing of that."""
         for container in self._engine.list_containers():
             for mount in container.mounts:
-                if mount.image is not None and self._is(mount.image.image, image_id):
+                if mount.image is not None and mount.image.ref == image_id:
                     raise ImageInUse(
                         f"removing image {image_id[:12]}: it is a volume of container "
                         f"{container.name} ({container.id[:12]})",
                         hint="remove this container first",
                     )
-
-    def _is(self, name: str, image_id: str) -> bool:
-        try:
-            return self._images.find(name).id == image_id
-        except NotFound:
-            return False
 
     async def image_fs_info(self, request: pb.ImageFsInfoRequest) -> pb.ImageFsInfoResponse:
         """What images and what containers' writable layers take of the graph root."""
@@ -161,6 +155,25 @@ class ImageRpcs:
             used_bytes=common_pb2.UInt64Value(value=used.bytes),
             inodes_used=common_pb2.UInt64Value(value=used.inodes),
         )
+
+
+def registry_digests(summary: ImageSummary) -> list[str]:
+    """``repository@digest`` as registries have them: by what it was pulled, not what is in it.
+
+    Of a multi-platform image the store knows the digests of the index and of this platform's
+    manifest; registries give the first under the image's name.
+    """
+    digests = [name for name in summary.names if "@" in name]
+    by_tag = {repository(name) for name in summary.names if "@" not in name}
+    for digest in summary.repo_digests:
+        of_platform = digest.endswith(f"@{summary.digest}") and _has_index(summary)
+        if digest.partition("@")[0] in by_tag and not of_platform and digest not in digests:
+            digests.append(digest)
+    return digests
+
+
+def _has_index(summary: ImageSummary) -> bool:
+    return any(not digest.endswith(f"@{summary.digest}") for digest in summary.repo_digests)
 
 
 def _given(spec: common_pb2.ImageSpec) -> str:

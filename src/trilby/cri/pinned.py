@@ -11,6 +11,9 @@ class Pinned:
     def __init__(self, patterns: Sequence[str]) -> None:
         self._patterns = tuple(patterns)
 
+    def replace(self, patterns: Sequence[str]) -> None:
+        self._patterns = tuple(patterns)
+
     def matches(self, names: Iterable[str]) -> bool:
         """Whether one of an image's names is pinned."""
         return any(_fits(name, pattern) for name in names for pattern in self._patterns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import time
@@ -29,6 +30,8 @@ class PullObserver(Protocol):
     def pull_done(self, name: str, size: int, *, skipped: int) -> None: ...
 
     def pull_failed(self, name: str, error: BaseException) -> None: ...
+
+    def layer_done(self, size: int, *, reused: bool) -> None: ...
 
 
 class PullState(msgspec.Struct):
@@ -57,6 +60,7 @@ class Pulls:
     """``policy_dir`` has policies of namespaces, ``<namespace>.json``.
 
     ``stall_timeout`` in seconds: a pull that got nothing for so long is given up; 0 is never.
+    ``parallel`` images are pulled at the same time; 0 is any number.
     """
 
     def __init__(
@@ -66,12 +70,14 @@ class Pulls:
         *,
         policy_dir: str = "",
         stall_timeout: float = 0,
+        parallel: int = 0,
         observer: PullObserver | None = None,
     ) -> None:
         self._images = images
         self._context = context
         self._policy_dir = policy_dir
         self._stall_timeout = stall_timeout
+        self._turns = _turns(parallel)
         self._observer = observer
         self._running: dict[int, PullState] = {}
         self._numbers = itertools.count()
@@ -84,11 +90,14 @@ class Pulls:
                 return self._context.with_changes(policy_path=policy)
         return self._context
 
-    def replace(self, context: ImageContext, policy_dir: str, stall_timeout: float) -> None:
+    def replace(
+        self, context: ImageContext, *, policy_dir: str, stall_timeout: float, parallel: int
+    ) -> None:
         """Settings for the pulls that begin from now on."""
         self._context = context
         self._policy_dir = policy_dir
         self._stall_timeout = stall_timeout
+        self._turns = _turns(parallel)
 
     def running(self) -> list[PullState]:
         """What is under way, the oldest first."""
@@ -100,7 +109,10 @@ class Pulls:
         state = self._running[number] = PullState(name=name, started=time.monotonic())
         moved = asyncio.Event()
         try:
-            pulled = await self._watched(name, context, _progress(state, moved), moved)
+            async with self._turns:
+                pulled = await self._watched(
+                    name, context, _progress(state, moved, self._observer), moved
+                )
         except Exception as error:
             if self._observer is not None:
                 self._observer.pull_failed(name, error)
@@ -137,6 +149,10 @@ class Pulls:
             await asyncio.gather(watch, task, return_exceptions=True)
 
 
+def _turns(parallel: int) -> contextlib.AbstractAsyncContextManager[object]:
+    return asyncio.Semaphore(parallel) if parallel else contextlib.nullcontext()
+
+
 async def _stalled(moved: asyncio.Event, seconds: float) -> None:
     """Return when nothing moved for so long; never for 0."""
     if seconds <= 0:
@@ -149,7 +165,9 @@ async def _stalled(moved: asyncio.Event, seconds: float) -> None:
             return
 
 
-def _progress(state: PullState, moved: asyncio.Event) -> Callable[[Event], None]:
+def _progress(
+    state: PullState, moved: asyncio.Event, observer: PullObserver | None
+) -> Callable[[Event], None]:
     done: dict[str, int] = {}
 
     def update(event: Event) -> None:
@@ -169,6 +187,8 @@ def _progress(state: PullState, moved: asyncio.Event) -> Callable[[Event], None]
                 state.layers += 1
                 if event.reused:
                     state.reused += size
+                if observer is not None:
+                    observer.layer_done(size, reused=event.reused)
             case _:
                 pass
 

@@ -43,12 +43,18 @@ class Observer(Protocol):
     def observe_rpc(self, name: str, seconds: float, *, error: bool) -> None: ...
 
 
+class Span(Protocol):
+    """A call that is recorded."""
+
+    def fail(self, code: grpc.StatusCode, message: str) -> None: ...
+
+
 class Tracer(Protocol):
     """Who makes a span of every call: OpenTelemetry, when it is configured."""
 
     def rpc(
         self, name: str, metadata: Sequence[tuple[str, str | bytes]]
-    ) -> contextlib.AbstractContextManager[object]: ...
+    ) -> contextlib.AbstractContextManager[Span | None]: ...
 
 
 _numbers = itertools.count(1)
@@ -126,8 +132,12 @@ class _Around:
         errors: list[BaseException] = []
         token = request_id.set(number)
         try:
-            with self._span(context):
-                yield errors
+            with self._span(context) as span:
+                try:
+                    yield errors
+                finally:
+                    if span is not None and errors:
+                        span.fail(_status(errors[0]), text_of(errors[0]))
         finally:
             seconds = time.monotonic() - started
             if self._observer is not None:
@@ -135,7 +145,7 @@ class _Around:
             self._say(seconds, errors)
             request_id.reset(token)
 
-    def _span(self, context: Context) -> contextlib.AbstractContextManager[object]:
+    def _span(self, context: Context) -> contextlib.AbstractContextManager[Span | None]:
         if self._tracer is None:
             return contextlib.nullcontext()
         return self._tracer.rpc(self._name, tuple(context.invocation_metadata() or ()))
@@ -159,6 +169,11 @@ class _Around:
             text_of(error),
             exc_info=None if known else error,
         )
+
+
+def _status(error: BaseException) -> grpc.StatusCode:
+    gone = isinstance(error, asyncio.CancelledError)
+    return grpc.StatusCode.CANCELLED if gone else code_of(error)
 
 
 def _expected(error: BaseException) -> bool:

@@ -168,10 +168,6 @@ class _Half(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._other.transport.resume_reading()
 
-    def eof_received(self) -> bool:
-        if self._other.transport.can_write_eof() and not self._other.transport.is_closing():
-            self._other.transport.write_eof()
-        return True
-
     def connection_lost(self, error: Exception | None) -> None:
+        # Who says no more is not listened to any more either: gRPC's ends never close by halves.
         self._other.transport.close()

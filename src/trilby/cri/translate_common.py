@@ -74,7 +74,7 @@ def id_mappings(mappings: Iterable[pb.IDMapping]) -> tuple[model.IdMapping, ...]
     )
 
 
-def _mode(number: int, name: str) -> model.NamespaceMode:
+def _mode(number: pb.NamespaceMode, name: str) -> model.NamespaceMode:
     try:
         return MODES[number]
     except KeyError:
@@ -133,7 +133,7 @@ def profile(message: pb.SecurityProfile, *, given: bool, old: str) -> model.Secu
     return OLD_PROFILES[old]
 
 
-def groups_policy(number: int) -> model.SupplementalGroupsPolicy:
+def groups_policy(number: pb.SupplementalGroupsPolicy) -> model.SupplementalGroupsPolicy:
     try:
         return GROUPS[number]
     except KeyError:
@@ -179,9 +179,10 @@ def resources_message(limits: model.Resources) -> pb.LinuxContainerResources:
 
 
 def image_spec(message: pb.ImageSpec) -> ImageSpec:
-    """``image_ref`` (an id that was resolved before) wins over the name."""
+    """``image_ref`` is the id that was found for it; the engine uses it in place of the name."""
     return ImageSpec(
-        image=message.image_ref or message.image,
+        image=message.image,
+        ref=message.image_ref,
         user_specified=message.user_specified_image,
         runtime_handler=message.runtime_handler,
         annotations=dict(message.annotations),
@@ -191,6 +192,7 @@ def image_spec(message: pb.ImageSpec) -> ImageSpec:
 def image_spec_message(spec: ImageSpec) -> pb.ImageSpec:
     return pb.ImageSpec(
         image=spec.image,
+        image_ref=spec.ref,
         user_specified_image=spec.user_specified,
         runtime_handler=spec.runtime_handler,
         annotations=spec.annotations,

@@ -63,6 +63,7 @@ def _image(config: pb.ContainerConfig, image: str) -> model.ImageSpec:
     spec = config.image
     return model.ImageSpec(
         image=image,
+        ref=image,
         user_specified=spec.user_specified_image or spec.image,
         runtime_handler=spec.runtime_handler,
         annotations=dict(spec.annotations),
@@ -128,7 +129,7 @@ def _security(context: pb.LinuxContainerSecurityContext) -> model.ContainerSecur
     )
 
 
-def stop_signal(number: int) -> str:
+def stop_signal(number: common_pb2.Signal) -> str:
     """The name of a CRI Signal such as ``SIGRTMIN+3``; empty for the image's own."""
     if number == common_pb2.RUNTIME_DEFAULT:
         return ""
@@ -139,13 +140,13 @@ def stop_signal(number: int) -> str:
     return name.replace("PLUS", "+").replace("MINUS", "-")
 
 
-def stop_signal_number(name: str) -> int:
-    """The CRI's number of a signal's name; 0 for one that the CRI has no number for."""
+def stop_signal_number(name: str) -> common_pb2.Signal:
+    """The CRI's number of a signal's name; RUNTIME_DEFAULT for one that it has no number for."""
     wanted = name.upper()
     if not wanted.startswith("SIG"):
         wanted = f"SIG{wanted}"
     wanted = wanted.replace("+", "PLUS").replace("-", "MINUS")
-    return dict(common_pb2.Signal.items()).get(wanted, 0)
+    return dict(common_pb2.Signal.items()).get(wanted, common_pb2.RUNTIME_DEFAULT)
 
 
 def listed(status: ContainerStatus) -> pb.Container:

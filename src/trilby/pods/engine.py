@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,6 +100,13 @@ class Engine:
     @property
     def config(self) -> EngineConfig:
         return self._parts.config
+
+    def replace_config(self, config: EngineConfig) -> None:
+        """Settings for the sandboxes and containers that are made from now on.
+
+        The roots, the cgroup manager and the network's places stay those of the start.
+        """
+        self._parts.replace_config(config)
 
     def handlers(self) -> list[str]:
         """Names of the runtime handlers whose program is installed."""
@@ -355,6 +362,10 @@ class Engine:
         known = traces.find(sandbox_id) if len(sandbox_id) >= 3 else []
         one = known[0] if len(known) == 1 else self._parts.layout.find_sandbox(sandbox_id)
         return traces.of(one)
+
+    def on_stage(self, listener: Callable[[Stage], None] | None) -> None:
+        """Have every stage told, when it ends; by the task or thread that it ends in."""
+        self._parts.traces.listener = listener
 
     def container_stats(self, container_id: str) -> ContainerStats:
         """What it uses; rates from the second call on. Reads the writable layer: use a thread."""

@@ -7,6 +7,8 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from trilby.pods.config import EngineConfig
 from trilby.pods.container_rootfs import RootfsProvider
 from trilby.pods.errors import SandboxNotReady
@@ -64,6 +66,17 @@ class Parts:
         self.traces = Traces()
         self.pending: dict[str, Pending] = {}
         self._network: PodNetwork | None = None
+
+    def replace_config(self, config: EngineConfig) -> None:
+        """See Engine.replace_config. Runtimes in use are looked up anew, with their features."""
+        fixed = self.config
+        self.config = msgspec.structs.replace(
+            config,
+            root=fixed.root,
+            run_root=fixed.run_root,
+            cgroup_manager=fixed.cgroup_manager,
+        )
+        self.runtimes = Runtimes(self.config)
 
     @property
     def network(self) -> PodNetwork:
