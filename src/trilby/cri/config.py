@@ -153,8 +153,9 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True):
     # -- [trilby.image] ----------------------------------------------------------------------
     default_transport: Annotated[str, Option(
         f"{IMAGE}.default_transport", LIVE,
-        "What stands before image names that have no transport.",
-        form=forms.transport,
+        "What stands before image names that have no transport. Nothing else is possible: it is"
+        " here for files that were CRI-O's.",
+        choices=("docker://",),
     )] = "docker://"
     global_auth_file: Annotated[str, Option(
         f"{IMAGE}.global_auth_file", LIVE,
@@ -306,7 +307,7 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def image_context(self) -> "ImageContext":
-        """What image operations are done with, but for credentials and insecure registries."""
+        """What image operations are done with, where a caller brings no credentials."""
         from trilby.image.context import ImageContext
 
         return ImageContext(
@@ -314,6 +315,7 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True):
             registries_conf=self.registries_conf or None,
             registries_conf_dir=self.registries_conf_dir or None,
             registries_d=self.registries_d or None,
+            insecure_registries=self.insecure_registries,
             short_name_mode=self.short_name_mode or None,
             policy_path=self.signature_policy or None,
             parallel=self.max_parallel_layers,

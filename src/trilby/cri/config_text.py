@@ -90,7 +90,7 @@ def _default_file(options: Mapping[str, Declared]) -> Iterator[str]:
 def limits_text(declared: Declared) -> str:
     """What an option may be, as a sentence; "" if that follows from its type."""
     option = declared.option
-    if declared.choices:
+    if len(declared.choices) > 1:
         shown = ", ".join(f"`{each}`" if each else "empty" for each in declared.choices)
         return f"One of {shown}." if isinstance(declared.default, str) else f"Some of {shown}."
     if option.lowest is not None and option.highest is not None:

@@ -34,6 +34,8 @@ class ImageContext(msgspec.Struct, frozen=True, kw_only=True):
 
     registries_conf: str | None = None
     registries_conf_dir: str | None = None
+    #: Registries, host or host:port, that are insecure besides those of registries.conf.
+    insecure_registries: tuple[str, ...] = ()
     #: registries.d: where signatures are looked up.
     registries_d: str | None = None
     #: "enforcing", "permissive" or "disabled" in place of what registries.conf says.

@@ -60,7 +60,8 @@ class Registries(msgspec.Struct, frozen=True):
     """What all registries.conf files together say.
 
     ``aliases`` are short names with what they mean, and ``alias_origins`` the files that say so.
-    ``origin`` is the main file; ``warnings`` are ``path:line: text``.
+    ``origin`` is the main file; ``warnings`` are ``path:line: text``. ``insecure_hosts``, host or
+    host:port, are insecure whatever the files say of them.
     """
 
     registries: tuple[Registry, ...] = ()
@@ -72,6 +73,7 @@ class Registries(msgspec.Struct, frozen=True):
     alias_origins: dict[str, str] = {}
     origin: str = ""
     warnings: tuple[str, ...] = ()
+    insecure_hosts: tuple[str, ...] = ()
 
     def find(self, reference: Reference) -> Registry | None:
         """The table with the longest matching prefix, if any."""
@@ -84,24 +86,30 @@ class Registries(msgspec.Struct, frozen=True):
         """
         registry = self._allowed(reference)
         if registry is None:
-            return [Endpoint(reference)]
+            return [self._endpoint(reference)]
         mirrors = registry.usable_mirrors(by_digest=reference.digest is not None)
         endpoints = [
-            Endpoint(rewrite(reference, registry, mirror.location), mirror.insecure, True)
+            self._endpoint(rewrite(reference, registry, mirror.location), mirror.insecure, True)
             for mirror in mirrors
         ]
         primary = rewrite(reference, registry, registry.location)
-        return [*endpoints, Endpoint(primary, registry.insecure)]
+        return [*endpoints, self._endpoint(primary, registry.insecure)]
 
     def destination(self, reference: Reference) -> Endpoint:
         """Where to write, delete or list: the name as it is. Raises RegistryBlocked."""
         registry = self._allowed(reference)
-        return Endpoint(reference, registry is not None and registry.insecure)
+        return self._endpoint(reference, registry is not None and registry.insecure)
 
     def is_insecure(self, host: str) -> bool:
         """Whether unverified TLS and plain HTTP are allowed for ``host[:port]`` as a whole."""
         registry = self._longest(host)
-        return registry is not None and registry.insecure
+        insecure = registry is not None and registry.insecure
+        return insecure or host in self.insecure_hosts
+
+    def _endpoint(
+        self, reference: Reference, insecure: bool = False, is_mirror: bool = False
+    ) -> Endpoint:
+        return Endpoint(reference, insecure or reference.domain in self.insecure_hosts, is_mirror)
 
     def _longest(self, text: str) -> Registry | None:
         best: Registry | None = None

@@ -270,9 +270,12 @@ class Images:
 
 def load_registries_of(context: ImageContext) -> Registries:
     """registries.conf as this context says. Raises ConfigError."""
+    from msgspec.structs import replace
+
     from trilby.image.registries import load_registries
 
-    return load_registries(context.registries_conf, context.registries_conf_dir)
+    registries = load_registries(context.registries_conf, context.registries_conf_dir)
+    return replace(registries, insecure_hosts=context.insecure_registries)
 
 
 __all__ = [

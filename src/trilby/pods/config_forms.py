@@ -10,7 +10,7 @@ from trilby.errors import TrilbyError
 __all__ = [
     "absolute", "address", "bridge", "capability", "endpoint", "environment", "handler_name",
     "path", "pin", "program", "registry", "socket", "socket_or_none", "subnet_v4", "subnet_v6",
-    "transport", "ulimit",
+    "ulimit",
 ]  # fmt: skip
 
 
@@ -111,18 +111,6 @@ def pin(text: str) -> str:
     if not inner:
         return "names nothing"
     return "has a * that is neither at its end nor at both ends" if "*" in inner else ""
-
-
-def transport(text: str) -> str:
-    """``docker://`` and what else can be pulled from."""
-    from trilby.image.reference import TRANSPORTS
-
-    name, colon, rest = text.partition(":")
-    if colon and name in TRANSPORTS and rest == ("//" if name == "docker" else ""):
-        return ""
-    return "is none of docker://, " + ", ".join(
-        f"{each}:" for each in TRANSPORTS if each != "docker"
-    )
 
 
 def handler_name(text: str) -> str:

@@ -121,6 +121,8 @@ def _check_form(declared: Declared, text: str, verb: str) -> None:
 
 
 def _no_choice(text: str, choices: Sequence[str]) -> str:
+    if len(choices) == 1:
+        return f"{text!r}, and only {choices[0]} is possible"
     if len(choices) == 2:
         return f"{text!r}, which is neither {choices[0]} nor {choices[1]}"
     return f"{text!r}, which is none of {', '.join(choices)}"

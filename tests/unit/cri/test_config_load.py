@@ -169,7 +169,7 @@ def test_the_store_is_that_of_storage_conf(tmp_path: Path) -> None:
         ("network", "bridge_subnet = 'fd00::/64'", "is not an IPv4 subnet"),
         ("network", "bridge_subnet_v6 = '10.0.0.0/16'", "is not an IPv6 subnet"),
         ("network", "network_dir = ['net.d']", "is not an absolute path"),
-        ("image", "default_transport = 'docker:'", "is none of docker://"),
+        ("image", "default_transport = 'docker:'", "and only docker:// is possible"),
         ("image", "pinned_images = ['a*b']", "has a * that is neither at its end"),
         ("image", "pinned_images = ['**']", "names nothing"),
         ("image", "insecure_registries = ['h:x']", "is not host:port"),
@@ -351,6 +351,8 @@ def test_the_image_context() -> None:
     assert DaemonConfig().image_context() == ImageContext()
     config = DaemonConfig(global_auth_file="/a", signature_policy="/p", max_parallel_layers=2)
     context = config.image_context()
+    insecure = DaemonConfig(insecure_registries=("h:5000",)).image_context()
+    assert insecure.insecure_registries == ("h:5000",)
     assert (context.auth_file, context.policy_path, context.parallel) == ("/a", "/p", 2)
 
 

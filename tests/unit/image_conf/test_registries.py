@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trilby.image import config_document, registries_load
+from trilby.image.context import ImageContext
 from trilby.image.errors import ConfigError, RegistryBlocked
 from trilby.image.reference import parse
 from trilby.image.registries import Registries, load_registries, matching_prefix
+from trilby.image.service import load_registries_of
 
 DIGEST = "sha256:" + "ab" * 32
 
@@ -144,6 +146,17 @@ def test_prefixes_end_at_separators(name: str, prefix: str) -> None:
         assert prefix.startswith("*.") or name[:length] == prefix
     elif not prefix.startswith("*."):
         assert not (name + "/").startswith(prefix + "/")
+
+
+def test_insecure_hosts_come_from_elsewhere() -> None:
+    found = load_registries_of(
+        ImageContext(registries_conf="/dev/null", insecure_registries=("a.example:5000",))
+    )
+    for name, insecure in (("a.example:5000/x", True), ("a.example/x", False)):
+        reference = parse(name)
+        assert [each.insecure for each in found.resolve(reference)] == [insecure]
+        assert found.destination(reference).insecure is insecure
+    assert found.is_insecure("a.example:5000") and not found.is_insecure("a.example")
 
 
 def test_wildcards() -> None:
