@@ -1,4 +1,4 @@
-"""The runtime configuration, config.json, and state of a container (runtime-spec 1.0 to 1.2).
+"""The runtime configuration, config.json, and state of a container (runtime-spec 1.0 to 1.3).
 
 Names in JSON are the specification's; what has its default value is not written. Memory is in
 bytes, CPU times in microseconds. Written for runc 1.1 and crun, which both ignore what they do
@@ -53,6 +53,18 @@ class IoPriority(_Struct, frozen=True):
     priority: int = 0
 
 
+class Scheduler(_Struct, frozen=True):
+    """``policy`` like ``SCHED_BATCH``, flags like ``SCHED_FLAG_RECLAIM``; times in nanoseconds."""
+
+    policy: str
+    nice: int = 0
+    priority: int = 0
+    flags: tuple[str, ...] = ()
+    runtime: int = 0
+    deadline: int = 0
+    period: int = 0
+
+
 class Process(_Struct, frozen=True):
     """A process to run in a container: the first one, or one of ``exec --process``."""
 
@@ -69,6 +81,7 @@ class Process(_Struct, frozen=True):
     oom_score_adj: int | None = None
     selinux_label: str = ""
     io_priority: IoPriority | None = None
+    scheduler: Scheduler | None = None
 
 
 class Root(_Struct, frozen=True):
@@ -267,12 +280,28 @@ class IntelRdt(_Struct, frozen=True):
     mem_bw_schema: str = ""
     enable_cmt: bool = msgspec.field(name="enableCMT", default=False)
     enable_mbm: bool = msgspec.field(name="enableMBM", default=False)
+    schemata: tuple[str, ...] = ()
+    enable_monitoring: bool = False
 
 
 class Personality(_Struct, frozen=True):
     """``domain``: LINUX or LINUX32."""
 
     domain: str
+    flags: tuple[str, ...] = ()
+
+
+class NetDevice(_Struct, frozen=True):
+    """A network device to move into the container; ``name`` is the one that it gets there."""
+
+    name: str = ""
+
+
+class MemoryPolicy(_Struct, frozen=True):
+    """``mode`` like ``MPOL_BIND``, flags like ``MPOL_F_STATIC_NODES``; ``nodes`` like ``0-1``."""
+
+    mode: str
+    nodes: str = ""
     flags: tuple[str, ...] = ()
 
 
@@ -297,6 +326,8 @@ class Linux(_Struct, frozen=True):
     intel_rdt: IntelRdt | None = None
     personality: Personality | None = None
     time_offsets: dict[str, TimeOffset] = {}
+    net_devices: dict[str, NetDevice] = {}
+    memory_policy: MemoryPolicy | None = None
 
 
 class Spec(_Struct, frozen=True):
