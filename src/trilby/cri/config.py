@@ -113,7 +113,7 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True):
         kind=Kind.PORT,
     )] = 0
     stream_idle_timeout: Annotated[float, Option(
-        f"{API}.stream_idle_timeout", LIVE,
+        f"{API}.stream_idle_timeout", RESTART,
         "How long a stream may carry nothing before it is closed. 0: for ever.",
     )] = 4 * 3600.0
     stream_enable_tls: Annotated[bool, Option(
@@ -121,24 +121,24 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True):
         "Serve streams by TLS.",
     )] = False
     stream_tls_cert: Annotated[str, Option(
-        f"{API}.stream_tls_cert", LIVE,
+        f"{API}.stream_tls_cert", RESTART,
         "The certificate, with those between it and its CA, in PEM. Its content is read again"
         " when the file changes.",
         form=forms.absolute,
     )] = ""
     stream_tls_key: Annotated[str, Option(
-        f"{API}.stream_tls_key", LIVE,
+        f"{API}.stream_tls_key", RESTART,
         "The key of the certificate, in PEM.",
         form=forms.absolute,
     )] = ""
     stream_tls_ca: Annotated[str, Option(
-        f"{API}.stream_tls_ca", LIVE,
+        f"{API}.stream_tls_ca", RESTART,
         "CAs of clients, in PEM: clients must have a certificate of one of them. Empty:"
         " clients need none.",
         form=forms.absolute,
     )] = ""
     stream_tls_min_version: Annotated[str, Option(
-        f"{API}.tls_min_version", LIVE,
+        f"{API}.tls_min_version", RESTART,
         "The oldest version of TLS, of streams and of metrics.",
         choices=("VersionTLS12", "VersionTLS13"),
     )] = "VersionTLS12"
@@ -247,12 +247,13 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True):
         form=forms.socket_or_none,
     )] = ""
     metrics_cert: Annotated[str, Option(
-        f"{METRICS}.metrics_cert", LIVE,
-        "The certificate, in PEM. Empty: there is no TLS.",
+        f"{METRICS}.metrics_cert", RESTART,
+        "The certificate, in PEM; its content is read again when the file changes. Empty: there"
+        " is no TLS.",
         form=forms.absolute,
     )] = ""
     metrics_key: Annotated[str, Option(
-        f"{METRICS}.metrics_key", LIVE,
+        f"{METRICS}.metrics_key", RESTART,
         "The key of the certificate, in PEM.",
         form=forms.absolute,
     )] = ""

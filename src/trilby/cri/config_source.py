@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -40,14 +40,20 @@ class Applies(Protocol):
 
 
 class ConfigFiles:
-    """Files and flags. What was read last, and what counts, which may be older."""
+    """Files and flags. What was read last, and what counts, which may be older.
+
+    ``then`` is told of every configuration that was taken over, after the daemon.
+    """
 
     def __init__(
         self,
         config_file: Path | None = None,
         config_dir: Path | None = None,
         overrides: Mapping[str, object] | None = None,
+        *,
+        then: Callable[[DaemonConfig], None] | None = None,
     ) -> None:
+        self._then = then
         self._arguments = (config_file, config_dir, dict(overrides or {}))
         self._loaded = load(*self._arguments)
         for warning in self._loaded.warnings:
@@ -70,6 +76,8 @@ class ConfigFiles:
         different = changes(self._loaded.config, found.config)
         config = merged(self._loaded.config, found.config)
         daemon.apply(config)
+        if self._then is not None:
+            self._then(config)
         late = {change.key for change in different if change.scope is Scope.RESTART}
         before = self._loaded.origins
         origins = {

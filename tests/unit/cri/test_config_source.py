@@ -61,12 +61,15 @@ bridge_name = "other0"
 
 async def test_what_may_change_changes_and_the_rest_stays(file: Path) -> None:
     file.write_text(BEFORE)
-    source, taker = ConfigFiles(file), Taker()
+    levels: list[str] = []
+    taker = Taker()
+    source = ConfigFiles(file, then=lambda config: levels.append(config.log_level))
     before = source.current()
     file.write_text(AFTER)
     told = await source.reload(taker)
     (config,) = taker.taken
     assert config == source.current()
+    assert levels == ["debug"]
     assert told.applied == ["trilby.runtime.log_level"]
     assert told.restart == [
         "trilby.root",
