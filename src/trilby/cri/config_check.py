@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from trilby.cri.config_files import (
     check_files_of_images,
     check_policies,
     check_seccomp,
+    check_store,
 )
 from trilby.cri.config_finding import Finding, of_error, of_mistake, told
 from trilby.cri.config_kubelet import check_kubelet
@@ -21,6 +23,8 @@ from trilby.cri.config_network import check_network
 from trilby.cri.config_programs import check_programs
 from trilby.cri.config_relations import contradictions
 from trilby.errors import InvalidInput
+from trilby.storage.config import StorageConfig, default_roots
+from trilby.storage.errors import StorageConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,13 +59,14 @@ def _check(asked: Asked, env: Mapping[str, str] | None) -> Iterator[Finding]:
     yield from map(of_mistake, layers.unknown)
     try:
         loaded = build(layers, env)
-    except InvalidInput as error:
-        # storage.conf: nothing can be said of where the store is.
+        yield from told(lambda: loaded.config.storage_config(env).warnings)
+        yield from check_store(loaded, env)
+    except StorageConfigError as error:
         yield of_error(error)
-        return
+        roots = default_roots(os.environ if env is None else env, os.geteuid())
+        loaded = build(layers, env, StorageConfig(*roots))
     yield from map(of_mistake, contradictions(loaded.config, loaded.origins))
     yield from check_drop_ins(loaded)
-    yield from told(lambda: loaded.config.storage_config(env).warnings)
     yield from _around(loaded, asked, env)
 
 

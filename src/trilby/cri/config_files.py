@@ -8,8 +8,11 @@ from collections.abc import Iterator, Mapping
 from trilby.cri.config_finding import Finding, Severity, about, of_error, told
 from trilby.cri.config_load import BUILT_IN, Loaded
 from trilby.errors import TrilbyError
+from trilby.pods.config_layers import FLAG
 
-__all__ = ["check_drop_ins", "check_files_of_images", "check_policies", "check_seccomp"]
+__all__ = [
+    "check_drop_ins", "check_files_of_images", "check_policies", "check_seccomp", "check_store",
+]  # fmt: skip
 
 
 def check_drop_ins(loaded: Loaded) -> Iterator[Finding]:
@@ -26,6 +29,26 @@ def check_drop_ins(loaded: Loaded) -> Iterator[Finding]:
                     why="only files count whose name ends in .conf",
                     hint="rename it, or remove it",
                 )
+
+
+def check_store(loaded: Loaded, env: Mapping[str, str] | None) -> Iterator[Finding]:
+    """A store that only the daemon knows of. Raises StorageConfigError."""
+    from trilby.storage.config import load_storage_config
+
+    usual = load_storage_config(os.environ if env is None else env)
+    for name, ours, theirs in (
+        ("root", loaded.config.root, usual.graphroot),
+        ("runroot", loaded.config.runroot, usual.runroot),
+    ):
+        if ours != theirs and loaded.origins[f"trilby.{name}"] != FLAG:
+            yield about(
+                loaded,
+                f"trilby.{name}",
+                f"is {ours}, and storage.conf says {theirs}",
+                why="podman, skopeo and `trilby image` do not see what the daemon has",
+                hint="say it in storage.conf, and take the option out",
+                severity=Severity.WARNING,
+            )
 
 
 def check_files_of_images(

@@ -19,6 +19,8 @@ from trilby.pods.config_option import HANDLERS, Declared, Scope, Value, options_
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from trilby.storage.config import StorageConfig
+
 __all__ = [
     "BUILT_IN", "STORAGE_CONF", "Change", "Loaded", "all_options", "build", "changes",
     "daemon_options", "defaults", "differences", "load", "read_layers", "values_of",
@@ -100,14 +102,19 @@ def read_layers(
     return layers
 
 
-def build(layers: Layers, env: Mapping[str, str] | None = None) -> Loaded:
-    """What ``layers`` make, whatever their mistakes. Raises StorageConfigError."""
+def build(
+    layers: Layers, env: Mapping[str, str] | None = None, storage: StorageConfig | None = None
+) -> Loaded:
+    """What ``layers`` make, whatever their mistakes, with the store of storage.conf or ``storage``.
+
+    Raises StorageConfigError.
+    """
     values = layers.values
     given = {
         declared.field: values[key] for key, declared in daemon_options().items() if key in values
     }
     config = msgspec.structs.replace(DaemonConfig(), **given)
-    storage = config.storage_config(env)
+    storage = storage or config.storage_config(env)
     engine = engine_config(EngineConfig.beside(storage.graphroot, storage.runroot), layers)
     config = msgspec.structs.replace(
         config, root=storage.graphroot, runroot=storage.runroot, engine=engine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 from pathlib import Path
 
@@ -190,6 +191,31 @@ def test_policies_of_namespaces_and_files_that_are_not_read(
     out = capsys.readouterr().out
     assert f"{host.place}/policies/shop.json:2: error: " in out
     assert f"{host.place}/trilby.conf.d/2.conf.rpmsave: warning: is not read" in out
+
+
+def test_a_store_of_the_daemons_own(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    host.conf('trilby.root = "/elsewhere"')
+    assert host.check() == 0
+    assert (
+        "1:1: warning: trilby.root is /elsewhere, and storage.conf says " in capsys.readouterr().out
+    )
+
+
+def test_the_rest_is_looked_at_without_a_storage_conf(
+    host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    host.write("storage.conf", "[storage]\ndriver = []\n")
+    host.write("registries.conf", FILES["registries.conf"])
+    assert host.check() == 2
+    out = capsys.readouterr().out
+    assert f"{host.place}/storage.conf:2: error: " in out
+    assert f"{host.place}/registries.conf:3: error: " in out
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_routes_of_this_host(version: int) -> None:
+    for link, subnet in config_network.routes(version):
+        assert link and ipaddress.ip_network(subnet).version == version
 
 
 def test_plugins_of_conflists(host: Host, capsys: pytest.CaptureFixture[str]) -> None:

@@ -56,6 +56,8 @@ def test_show(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ["trilby.api.listen", f"{place}/s", f"{place}/trilby.conf:2:1"],
         ["trilby.runtime.log_level", "debug", f"{place}/trilby.conf:4:1"],
     ]
+    assert trilby(place, "show", "--sources") == 0
+    assert capsys.readouterr().out == f"{place}/trilby.conf\n"
     template = "{{.Value}} {{.Scope}} {{.Default}}"
     assert trilby(place, "show", "trilby.runtime.log_level", "--format", template) == 0
     assert capsys.readouterr().out == "debug live false\n"

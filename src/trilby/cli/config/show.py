@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 )
 @click.argument("key", metavar="[OPTION|TABLE]", default="")
 @click.option("--changed", is_flag=True, help="Only options that are not at their defaults.")
+@click.option("--sources", is_flag=True, help="Only the files that are read, in their order.")
 @dir_option
 @click.option("--format", metavar="FORMAT", default="", help="json, table or {{.Field}} template.")
 @host_option
@@ -29,6 +30,7 @@ def command(
     settings: Settings,
     key: str,
     changed: bool,
+    sources: bool,
     config_dir: str,
     format: str,
     host: str,
@@ -41,6 +43,10 @@ def command(
     """
     from trilby.cri.config_text import rows
 
+    if sources:
+        for path in loaded(settings, config_dir).sources:
+            click.echo(path)
+        return
     found = rows_of_host(host) if host else rows(loaded(settings, config_dir))
     if key:
         found = below(found, key)
