@@ -33,7 +33,7 @@ def command(pod: str, format: str | None, output: str, host: str) -> None:
     """Show where the time of a pod's start and end went, stage by stage.
 
     POD is a pod's name, namespace/name, uid, or the beginning of its id. The daemon keeps the
-    stages of its last 256 pods, also of removed ones; those are found by their id.
+    stages of its last 256 pods, also of removed ones.
     """
     from trilby.cri.client.address import chosen
 
@@ -88,7 +88,7 @@ def load(path: str, pod: str) -> Trace:
     except NoSuchObject:
         raise PodNotFound(
             f"the daemon has no pod {pod}",
-            hint="trilby pod ps --host lists the pods; a removed one is found by its id",
+            hint="trilby pod ps --host lists the pods, trilby events those that are gone",
         ) from None
     if not stages:
         raise PodNotFound(
@@ -118,4 +118,21 @@ def _find(path: str, pod: str) -> tuple[str, str]:
     if len(found) > 1:
         ids = ", ".join(sandbox_id[:12] for sandbox_id, _ in found)
         raise AmbiguousPod(f"{pod} fits several pods: {ids}")
-    return found[0] if found else (pod, "")
+    return found[0] if found else _find_removed(path, pod)
+
+
+def _find_removed(path: str, pod: str) -> tuple[str, str]:
+    """A pod that is gone, by what happened: the last one of the name. Else it may be an id."""
+    from trilby.cri.client.errors import NotByCri
+    from trilby.cri.client.pages import get
+    from trilby.cri.event_lines import EventLine
+
+    try:
+        lines = get(path, "/events", list[EventLine])
+    except NotByCri:
+        lines = []
+    for line in reversed(lines):
+        full = f"{line.namespace}/{line.pod}"
+        if pod in (line.pod, full) or (len(pod) >= 3 and line.pod_id.startswith(pod)):
+            return line.pod_id, full
+    return pod, ""

@@ -11,11 +11,14 @@ Event = dict[str, object]
 
 
 def document(trace: Trace) -> dict[str, object]:
-    """Complete events ("X"), in microseconds. A row is one container or the pod itself.
+    """Complete events ("X"), in microseconds from the first one on; ``otherData`` has its time.
+
+    A row is one container or the pod itself.
 
     What overlaps without being inside of the other gets a row of its own: on one row the format
     wants events nested.
     """
+    zero = min((stage.begin for stage in trace.stages), default=0)
     events: list[Event] = [_named("process_name", 0, f"pod {trace.title}")]
     number = 0
     for subject in dict.fromkeys(stage.subject for stage in trace.stages):
@@ -32,11 +35,16 @@ def document(trace: Trace) -> dict[str, object]:
                     "args": {"sort_index": number},
                 }
             )
-            events += [_event(stage, number) for stage in lane]
+            events += [_event(stage, number, zero) for stage in lane]
     return {
         "traceEvents": events,
         "displayTimeUnit": "ms",
-        "otherData": {"pod": trace.name, "sandbox": trace.sandbox_id, "producer": "trilby"},
+        "otherData": {
+            "pod": trace.name,
+            "sandbox": trace.sandbox_id,
+            "begin": zero,
+            "producer": "trilby",
+        },
     }
 
 
@@ -44,12 +52,12 @@ def _named(kind: str, thread: int, name: str) -> Event:
     return {"name": kind, "ph": "M", "pid": 1, "tid": thread, "args": {"name": name}}
 
 
-def _event(stage: Stage, thread: int) -> Event:
+def _event(stage: Stage, thread: int, zero: int) -> Event:
     event: Event = {
         "name": stage.name if stage.depth else stage.operation,
         "cat": stage.operation,
         "ph": "X",
-        "ts": stage.begin / 1000,
+        "ts": (stage.begin - zero) / 1000,
         "dur": (stage.end - stage.begin) / 1000,
         "pid": 1,
         "tid": thread,
