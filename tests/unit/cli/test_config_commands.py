@@ -215,6 +215,14 @@ def test_a_daemon_refuses_what_is_wrong(
     assert daemon.applied == []
 
 
+def test_files_that_cannot_say_where_the_daemon_is(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (place / "trilby.conf").write_text(f'[trilby.api]\nlisten = "{place}/s"\nstream_port = x\n')
+    assert trilby(place, "reload") == 2
+    assert f"Error: {place}/trilby.conf:3:15: " in capsys.readouterr().err
+
+
 def test_no_daemon_is_there(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert trilby(place, "reload") == 5
     assert f"no daemon runs: there is no socket {place}/s" in capsys.readouterr().err

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 import msgspec
 
@@ -53,7 +55,11 @@ def command(settings: Settings, config_dir: str, format: str, host: str) -> None
 
 
 def socket_of(settings: Settings, config_dir: str, host: str) -> str:
-    """The daemon's socket: named by flag or environment, else by the files, else the usual one."""
+    """The daemon's socket: named by flag or environment, else by the files, else the usual one.
+
+    Raises:
+        InvalidEngineConfig: the files cannot say it, and there is no usual one.
+    """
     from trilby.cri.client.address import DEFAULT_SOCKET, chosen
     from trilby.cri.config_load import read_layers
 
@@ -62,4 +68,7 @@ def socket_of(settings: Settings, config_dir: str, host: str) -> str:
         return path
     # Whatever else is wrong with the files, the daemon is to say.
     layers = read_layers(place(settings.config), place(config_dir), overrides(settings))
-    return str(layers.values.get("trilby.api.listen", path))
+    path = str(layers.values.get("trilby.api.listen", path))
+    if not os.path.exists(path):
+        layers.raise_mistakes()
+    return path
