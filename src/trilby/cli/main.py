@@ -81,7 +81,7 @@ def root_group() -> LazyGroup:
 def run(group: click.Command, argv: list[str]) -> int:
     """One command line's exit status; every message is on stderr."""
     try:
-        result = group.main(argv, prog_name="trilby", standalone_mode=False)
+        result = group.main(argv, prog_name=group.name, standalone_mode=False)
         status = result if isinstance(result, int) else 0
         sys.stdout.flush()
         return status

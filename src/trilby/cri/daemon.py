@@ -67,8 +67,12 @@ class ConfigSource(Protocol):
 class Daemon:
     """One per process. ``async with Daemon(...)``: it serves inside the block."""
 
-    def __init__(self, source: ConfigSource) -> None:
+    def __init__(
+        self, source: ConfigSource, applied: Callable[[DaemonConfig], None] | None = None
+    ) -> None:
+        """``applied`` is told of a configuration that was read anew."""
         self._source = source
+        self._applied = applied
         self._stack = contextlib.AsyncExitStack()
         self.config = source.current()
         self.metrics_server: MetricsServer | None = None
@@ -231,6 +235,8 @@ class Daemon:
             parallel=config.max_parallel_pulls,
         )
         self.pinned.replace(config.pinned_images)
+        if self._applied is not None:
+            self._applied(config)
 
     def _details(self) -> dict[str, object]:
         """What a verbose Status shows."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Final
+
+import msgspec
 
 from trilby.cri.errors import Unimplemented
 from trilby.cri.proto import container_pb2
@@ -62,7 +63,7 @@ class StatusRpcs:
             )
         if request.verbose:
             for key, value in self._details().items():
-                response.info[key] = json.dumps(value)
+                response.info[key] = msgspec.json.encode(value).decode()
         return response
 
     async def _network(self) -> pb.RuntimeCondition:
