@@ -14,6 +14,7 @@ from trilby.cri.config_files import (
     check_files_of_images,
     check_policies,
     check_seccomp,
+    check_socket,
     check_store,
 )
 from trilby.cri.config_finding import Finding, of_error, of_mistake, told
@@ -67,6 +68,7 @@ def _check(asked: Asked, env: Mapping[str, str] | None) -> Iterator[Finding]:
         loaded = build(layers, env, StorageConfig(*roots))
     yield from map(of_mistake, contradictions(loaded.config, loaded.origins))
     yield from check_drop_ins(loaded)
+    yield from check_socket(loaded)
     yield from _around(loaded, asked, env)
 
 

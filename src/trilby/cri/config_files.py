@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Mapping
 
 from trilby.cri.config_finding import Finding, Severity, about, of_error, told
@@ -11,7 +12,8 @@ from trilby.errors import TrilbyError
 from trilby.pods.config_layers import FLAG
 
 __all__ = [
-    "check_drop_ins", "check_files_of_images", "check_policies", "check_seccomp", "check_store",
+    "check_drop_ins", "check_files_of_images", "check_policies", "check_seccomp", "check_socket",
+    "check_store",
 ]  # fmt: skip
 
 
@@ -29,6 +31,19 @@ def check_drop_ins(loaded: Loaded) -> Iterator[Finding]:
                     why="only files count whose name ends in .conf",
                     hint="rename it, or remove it",
                 )
+
+
+def check_socket(loaded: Loaded) -> Iterator[Finding]:
+    """A socket that is open to everybody."""
+    mode = loaded.config.socket_mode
+    if mode & stat.S_IWOTH:
+        yield about(
+            loaded,
+            "trilby.api.socket_mode",
+            f"is {mode:04o}: everybody on this host may write to the socket",
+            why="who can ask the daemon for a privileged pod is root",
+            hint='set it to "0660" or "0600"',
+        )
 
 
 def check_store(loaded: Loaded, env: Mapping[str, str] | None) -> Iterator[Finding]:

@@ -150,6 +150,7 @@ class EngineConfig(msgspec.Struct, frozen=True, kw_only=True):
         f"{RUNTIME}.default_sysctls", NEW_PODS,
         "Sysctls of pods, as `name=value`; those of namespaces that a pod does not have are"
         " left out.",
+        form=forms.sysctl,
     )] = {}
     default_env: Annotated[tuple[str, ...], Option(
         f"{RUNTIME}.default_env", NEW_PODS,

@@ -10,7 +10,7 @@ from trilby.errors import TrilbyError
 __all__ = [
     "absolute", "address", "bridge", "capability", "endpoint", "environment", "handler_name",
     "path", "pin", "program", "registry", "socket", "socket_or_none", "subnet_v4", "subnet_v6",
-    "ulimit",
+    "sysctl", "ulimit",
 ]  # fmt: skip
 
 
@@ -64,6 +64,17 @@ def ulimit(text: str) -> str:
     from trilby.pods.spec.limits import parse_ulimit
 
     return _said(lambda: parse_ulimit(text))
+
+
+def sysctl(text: str) -> str:
+    """``net.core.somaxconn=1024``: the name of a setting that a pod has for itself."""
+    from trilby.pods.spec.namespaces import sysctl_namespace
+
+    name, equals, _ = text.partition("=")
+    name = name.strip()
+    if "." not in name.partition("/")[0]:
+        name = name.replace("/", ".")
+    return "" if not equals or sysctl_namespace(name) else "is of the whole host: set it there"
 
 
 def subnet_v4(text: str) -> str:

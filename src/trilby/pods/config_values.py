@@ -13,6 +13,8 @@ __all__ = ["convert", "duration_text", "toml_text"]
 _UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _PART: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(h|ms|us|µs|ns|m|s)", re.ASCII)
 _LONGEST: Final = 1e9
+# Limits of the kernel, and numbers of JSON, have 64 bits.
+_LARGEST: Final = (1 << 63) - 1
 
 
 def convert(declared: Declared, data: object) -> Value:
@@ -47,9 +49,11 @@ def _number(declared: Declared, data: object) -> int:
         raise ValueError("is not a whole number")
     lowest = 0 if port else declared.option.lowest
     highest = 65535 if port else declared.option.highest
-    if lowest is not None and data < lowest:
+    lowest = -_LARGEST if lowest is None else lowest
+    highest = _LARGEST if highest is None else highest
+    if data < lowest:
         raise ValueError(f"is {data}; the smallest possible is {lowest}")
-    if highest is not None and data > highest:
+    if data > highest:
         raise ValueError(f"is {data}; the largest possible is {highest}")
     return data
 

@@ -158,6 +158,7 @@ def test_json(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
         ("trilby.runtime.seccomp_profile = '/none'", "1:1: error: trilby.runtime.seccomp_profile means /none, which cannot be read"),
         ("trilby.runtime.seccomp_profile = '{place}/policy.json'", "error: trilby.runtime.seccomp_profile means {place}/policy.json, which is no profile"),
         ("trilby.runtime.privileged_seccomp_profile = '{place}/registries.conf'", "error: trilby.runtime.privileged_seccomp_profile means {place}/registries.conf, which is no profile: {place}/registries.conf:1: "),
+        ("trilby.api.socket_mode = '0666'", "1:1: error: trilby.api.socket_mode is 0666: everybody on this host"),
         ("trilby.image.global_auth_file = '/none'", "1:1: error: trilby.image.global_auth_file is /none, which is not there"),
         ("trilby.image.signature_policy_dir = '/none'", "1:1: error: trilby.image.signature_policy_dir is /none, which cannot be read"),
         ("trilby.image.signature_policy = '/none'", "error: "),

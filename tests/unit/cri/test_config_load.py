@@ -156,6 +156,9 @@ def test_the_store_is_that_of_storage_conf(tmp_path: Path) -> None:
         ("runtime", "default_env = ['A=\\u0000']".replace("'", '"'), "a null character"),
         ("runtime", "default_capabilities = ['CHWON']", "unknown capability 'CHWON'"),
         ("runtime", "default_ulimits = ['nofile=5:4']", "the soft limit is above the hard one"),
+        ("runtime", "default_sysctls = ['vm.swappiness=1']", "which is of the whole host"),
+        ("runtime", "default_sysctls = ['net.a']", "'net.a', which is not name=value"),
+        ("runtime", "pids_limit = 9223372036854775808", "the largest possible is 92233720368547"),
         ("runtime", "conmon = './conmon'", "is not an absolute path"),
         ("runtime", "runtimes = 1", "is not a table"),
         ("runtime", "runtimes.x = 1", "is not a table"),
@@ -357,7 +360,7 @@ def test_the_image_context() -> None:
 
 
 values = st.recursive(
-    st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(max_size=9)
+    st.booleans() | st.integers(-(2**66), 2**66) | st.floats(allow_nan=False) | st.text(max_size=9)
     | st.sampled_from(["/run/x", "10.0.0.0/24", "A=b", "1h", "0600", "systemd", "info"]),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=6,
