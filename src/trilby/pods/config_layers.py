@@ -14,7 +14,7 @@ import msgspec
 from trilby.errors import TrilbyError
 from trilby.pods.config_forms import handler_name
 from trilby.pods.config_option import HANDLERS, NAME, Declared, Value
-from trilby.pods.config_values import convert
+from trilby.pods.config_values import WrongItem, convert
 from trilby.pods.errors import InvalidEngineConfig
 from trilby.system.errors import ConfigSyntaxError
 from trilby.system.positions import Data, Positions, toml_load
@@ -134,7 +134,7 @@ class Layers:
             if "." in name and above != _HANDLERS:
                 self.unknown.append(Mistake(place, key, f"unknown option {name!r}"))
             elif pattern in self.options:
-                self._set(key, self.options[pattern], value, place)
+                self._set(key, self.options[pattern], value, place, _Items(path, positions))
             elif pattern in self._others:
                 continue
             elif pattern not in self._tables:
@@ -158,10 +158,14 @@ class Layers:
         self.handlers.setdefault(name, place)
         self._table(table, path, positions)
 
-    def _set(self, key: str, declared: Declared, value: object, place: str) -> None:
+    def _set(
+        self, key: str, declared: Declared, value: object, place: str, items: _Items | None = None
+    ) -> None:
         try:
             self.values[key] = convert(declared, value)
         except ValueError as error:
+            if isinstance(error, WrongItem) and items is not None:
+                place = items.place(error.index)
             self.mistakes.append(Mistake(place, key, f"{key} {error}"))
         else:
             self.origins[key] = place
@@ -171,6 +175,16 @@ class Layers:
         known = {*self.options, *self._others, *self._tables}
         hint = self._hints.get(dotted(_pattern(path))) or close_to(path, known)
         return Mistake(place, key, f"unknown option {key}", hint)
+
+
+class _Items(msgspec.Struct, frozen=True):
+    """Where the items of a list stand."""
+
+    path: Path
+    positions: Positions
+
+    def place(self, index: int) -> str:
+        return self.positions.place((*self.path, index))
 
 
 def close_to(path: Iterable[str], known: Iterable[str]) -> str:

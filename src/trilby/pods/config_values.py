@@ -8,13 +8,21 @@ from typing import Final
 
 from trilby.pods.config_option import Declared, Kind, Value
 
-__all__ = ["convert", "duration_text", "toml_text"]
+__all__ = ["WrongItem", "convert", "duration_text", "toml_text"]
 
 _UNITS: Final = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 _PART: Final = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(h|ms|us|µs|ns|m|s)", re.ASCII)
 _LONGEST: Final = 1e9
 # Limits of the kernel, and numbers of JSON, have 64 bits.
 _LARGEST: Final = (1 << 63) - 1
+
+
+class WrongItem(ValueError):
+    """One item of a list is wrong; ``index`` says which."""
+
+    def __init__(self, text: str, index: int) -> None:
+        super().__init__(text)
+        self.index = index
 
 
 def convert(declared: Declared, data: object) -> Value:
@@ -93,23 +101,27 @@ def _texts(declared: Declared, data: object) -> list[str]:
         data = [data]
     if not isinstance(data, list | tuple):
         raise ValueError("is not a list of texts")
-    words = [word for word in data if isinstance(word, str)]
-    if len(words) != len(data):
-        raise ValueError("is not a list of texts")
-    for word in words:
+    for index, word in enumerate(data):
+        if not isinstance(word, str):
+            raise WrongItem("is not a list of texts", index)
+    words = [str(word) for word in data]
+    for index, word in enumerate(words):
         if declared.choices and word not in declared.choices:
-            raise ValueError(f"has {_no_choice(word, declared.choices)}")
-        _check_form(declared, word, "has")
+            raise WrongItem(f"has {_no_choice(word, declared.choices)}", index)
+        try:
+            _check_form(declared, word, "has")
+        except ValueError as error:
+            raise WrongItem(str(error), index) from None
     return words
 
 
 def _pairs(words: Sequence[str]) -> dict[str, str]:
     """CRI-O writes maps as lists of ``name=value``."""
     found = {}
-    for word in words:
+    for index, word in enumerate(words):
         name, equals, value = word.partition("=")
         if not name.strip() or not equals:
-            raise ValueError(f"has {word!r}, which is not name=value")
+            raise WrongItem(f"has {word!r}, which is not name=value", index)
         found[name.strip()] = value.strip()
     return found
 

@@ -189,7 +189,16 @@ def test_wrong_values_have_their_place(tmp_path: Path, table: str, line: str, pr
     path = write(tmp_path, f"# a comment\n[trilby.{table}]\n{line}\n")
     with pytest.raises(InvalidEngineConfig, match=re.escape(problem)) as caught:
         load(path, env=ENV)
-    assert re.match(rf"{path}:3:1: trilby\.{table}\.\w+", caught.value.message)
+    message = caught.value.message
+    # Of a list it is the item's.
+    column = line.find("[") + 2 if " has '" in message else 1
+    assert re.match(rf"{path}:3:{column}: trilby\.{table}\.\w+", message)
+
+
+def test_the_item_of_a_list_has_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path, '[trilby.runtime]\ndefault_env = [\n  "A=b", # one\n  "C",\n]\n')
+    with pytest.raises(InvalidEngineConfig, match=f"^{path}:4:3: .* has 'C'"):
+        load(path, env=ENV)
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_a_file_and_its_drop_ins(tmp_path: Path) -> None:
 def test_wrong_values_have_their_line(tmp_path: Path, line: str, problem: str) -> None:
     path = tmp_path / "c.conf"
     path.write_text(f"# a comment\n[trilby.runtime]\n{line}\n")
-    with pytest.raises(InvalidEngineConfig, match=rf"^{path}:3:1: trilby\.runtime\..*{problem}"):
+    with pytest.raises(InvalidEngineConfig, match=rf"^{path}:3:\d+: trilby\.runtime\..*{problem}"):
         load_config(EngineConfig(), str(path))
 
 
