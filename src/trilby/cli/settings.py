@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -108,7 +108,6 @@ class Settings:
         Raises:
             InvalidEngineConfig: with file and line.
         """
-        from trilby.cri.config_load import daemon_options
         from trilby.pods.config import CgroupManager, EngineConfig
         from trilby.pods.config_load import load_config, with_runtime
 
@@ -116,7 +115,7 @@ class Settings:
         base = EngineConfig(
             root=f"{storage.graphroot}/trilby", run_root=f"{storage.runroot}/trilby"
         )
-        loaded = load_config(base, self.config, daemon_options())
+        loaded = load_config(base, self.config, _of_the_daemon)
         for warning in loaded.warnings:
             click.echo(f"Warning: {warning}", err=True)
         config = with_runtime(loaded.config, self.runtime) if self.runtime else loaded.config
@@ -142,6 +141,12 @@ class Settings:
             yield engine
         finally:
             await engine.close()
+
+
+def _of_the_daemon() -> Iterable[str]:
+    from trilby.cri.config_load import daemon_options
+
+    return daemon_options()
 
 
 def _recover(store: Store) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -42,14 +42,19 @@ def engine_options() -> Mapping[str, Declared]:
     return {**options_of(EngineConfig()), **options_of(RuntimeHandler(name=""))}
 
 
-def load_config(base: EngineConfig, path: str = "", others: Iterable[str] = ()) -> LoadedConfig:
+def load_config(
+    base: EngineConfig, path: str = "", others: Callable[[], Iterable[str]] = tuple
+) -> LoadedConfig:
     """``base`` changed by the files of ``config_files(path)``.
 
-    ``others`` are keys that another program reads from the same files. Raises InvalidEngineConfig
-    with ``path:line:column``.
+    ``others`` tells the keys that another program reads from the same files; it is asked when
+    there are files. Raises InvalidEngineConfig with ``path:line:column``.
     """
-    layers = Layers(engine_options(), others)
-    for file in config_files(path):
+    files = config_files(path)
+    if not files:
+        return LoadedConfig(base)
+    layers = Layers(engine_options(), others())
+    for file in files:
         layers.read(file)
     layers.raise_mistakes()
     return LoadedConfig(

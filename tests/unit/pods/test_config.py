@@ -41,7 +41,7 @@ def test_a_file_and_its_drop_ins(tmp_path: Path) -> None:
     (tmp_path / "trilby.conf.d").mkdir()
     (tmp_path / "trilby.conf.d" / "10-limit.conf").write_text("[trilby.runtime]\npids_limit = 7\n")
     (tmp_path / "trilby.conf.d" / "20.conf.rpmnew").write_text("not toml")
-    loaded = load_config(EngineConfig(), str(main), ["trilby.api.listen"])
+    loaded = load_config(EngineConfig(), str(main), lambda: ["trilby.api.listen"])
     config = loaded.config
     assert (config.default_runtime, config.pids_limit, config.read_only) == ("fast", 7, True)
     assert config.cgroup_manager is CgroupManager.SYSTEMD
