@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.bench import listing, place, pods, pull, report
+from tests.bench import listing, place, pods, pull, report, stats
 
 Benchmark = Callable[[place.Place, int], list[report.Section]]
 
@@ -19,6 +19,7 @@ BENCHMARKS: dict[str, tuple[Benchmark, int]] = {
     "pull": (pull.measure, 7),
     "pods": (pods.measure, 20),
     "list": (listing.measure, 15),
+    "stats": (stats.measure, 9),
 }
 
 
@@ -44,8 +45,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--only", metavar="NAMES", help="of pull,pods,list; all by default")
-    parser.add_argument("--rounds", type=int, help="of each benchmark; by default 7, 20 and 15")
+    parser.add_argument("--only", metavar="NAMES", help="of pull,pods,list,stats; all by default")
+    parser.add_argument("--rounds", type=int, help="of each benchmark; by default 7, 20, 15, 9")
     parser.add_argument(
         "--json",
         type=Path,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import ssl
 import subprocess
 import sys
@@ -100,6 +101,29 @@ def test_pulls_and_the_rest() -> None:
     assert found[f"{OURS}image_pulls_running"] == 4
     metrics.container_removed("k8s_a")
     assert f"{CRIO}containers_oom_count_total{{k8s_a}}" not in read(metrics)
+
+
+def test_the_document_has_every_metric_and_its_label() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "observing.md").read_text()
+    documented = {
+        name: label.strip("` ")
+        for name, label in re.findall(r"^\| `(container_runtime_\w+)` \|([^|]*)\|", page, re.M)
+    }
+    metrics = Metrics(DaemonConfig(engine=EngineConfig(default_runtime="runc")))
+    metrics.observe_rpc("Version", 1, error=False)
+    metrics.pull_failed("x", ValueError())
+    metrics.pull_done("x", 9, skipped=9)
+    metrics.layer_done(9, reused=False)
+    metrics.container_oom("x")
+    metrics.stalled("x")
+    text, _ = render(metrics, Inventory({"READY": 1}, {"RUNNING": 1}, 0, 0), (), "")
+    found = {}
+    for family in text_string_to_metric_families(text.decode()):
+        name = family.name + ("_total" if family.type == "counter" else "")
+        if name.startswith("container_runtime_"):
+            labels = {label for sample in family.samples for label in sample.labels} - {"le"}
+            found[name] = ",".join(labels)
+    assert found == documented
 
 
 def test_chosen_metrics() -> None:
