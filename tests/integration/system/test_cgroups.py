@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from trilby.system.cgroup_details import read_details
 from trilby.system.cgroup_events import OomWatch, wait_empty
 from trilby.system.cgroup_mounts import Hierarchies, detect
 from trilby.system.cgroup_stats import processes
@@ -116,6 +117,47 @@ def test_usage(cgroup: Cgroup) -> None:
             limited = cgroup.stats().memory
             assert limited and limited.limit == 100 << 20
             assert 0 < limited.available < 80 << 20
+        process.stdin.close()
+        process.wait()
+    finally:
+        finish(process)
+
+
+def test_details(cgroup: Cgroup) -> None:
+    cgroup.create()
+    hierarchies = cgroup.hierarchies
+    code = "import os, time; end = time.process_time() + 0.3\nwhile time.process_time() < end: os.getppid()"
+    gate = 'read x; "$0" -ISc "$1"; echo done; read x'
+    process = subprocess.Popen(["sh", "-c", gate, sys.executable, code], stdin=-1, stdout=-1)
+    try:
+        cgroup.attach(process.pid)
+        assert process.stdin and process.stdout
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        process.stdout.readline()
+        found = read_details(hierarchies, cgroup.path)
+        cpu = found.stats.cpu
+        assert cpu and found.cpu and cpu.usage > 250_000_000
+        # Version 1 counts user and system time in ticks of a clock.
+        assert abs(found.cpu.user + found.cpu.system - cpu.usage) < 100_000_000
+        assert found.cpu.user > 0
+        if hierarchies.unified and os.path.exists("/proc/pressure/cpu"):
+            lines = cgroup.read("", "cpu.pressure").split()
+            total = int(lines[4].removeprefix("total=")) * 1000
+            assert cpu.psi and 0 <= cpu.psi.some.total <= total
+            assert found.stats.io_psi is not None
+        if "memory" in hierarchies.controllers:
+            assert found.memory and found.stats.memory
+            assert found.memory.max_usage >= found.stats.memory.usage > 0
+        if "pids" in hierarchies.controllers:
+            assert found.pids and found.pids.current == 1
+        sizes = {one.page_size for one in found.hugepages}
+        if "hugetlb" in hierarchies.controllers and hierarchies.unified:
+            assert sizes == {
+                name.split(".")[1]
+                for name in os.listdir(hierarchies.v2 + cgroup.path)
+                if name.startswith("hugetlb.")
+            }
         process.stdin.close()
         process.wait()
     finally:
