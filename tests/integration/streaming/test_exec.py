@@ -104,6 +104,24 @@ async def test_a_client_that_leaves_while_it_is_not_read_from(
     await gone(engine, container, "sleep 334")
 
 
+async def test_a_client_that_leaves_in_the_middle_of_its_input(
+    server: StreamingServer, container: str, engine: Engine
+) -> None:
+    target = url(server, container, "sh", "-c", "echo on; sleep 336", streams="io")
+    async with SpdyClient(target, V4) as client:
+        streams = await client.command("error", "stdin", "stdout")
+        await streams["stdout"].until(b"on\n")
+        # Until the kernel takes no more either. What it took keeps the FIN from coming through.
+        try:
+            async with asyncio.timeout(0.5):
+                while True:
+                    await streams["stdin"].send(bytes(1 << 20))
+        except TimeoutError:
+            pass
+        client.writer.transport.abort()
+    await gone(engine, container, "sleep 336")
+
+
 async def gone(engine: Engine, container: str, command: str) -> None:
     script = f"ps | grep -q '[{command[0]}]{command[1:]}'"
     for _ in range(100):

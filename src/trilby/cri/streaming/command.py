@@ -132,6 +132,7 @@ async def _open_spdy(
     session = SpdySession(
         connection, accept=opening.accept, on_stream=opening.add, on_end=connection.leave
     )
+    connection.on_blocked = session.show_life
     connection.write(http.switching("SPDY/3.1", X_Stream_Protocol_Version=protocol))
     connection.upgrade(session.feed)
     try:

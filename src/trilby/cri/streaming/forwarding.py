@@ -34,6 +34,7 @@ async def serve_forward(
     if not request.upgrades_to("websocket"):
         protocol = spdy_protocol(request, (PROTOCOL,))
         forwarder = _Forwarder(engine, call, connection, connection, wait)
+        connection.on_blocked = forwarder.session.show_life
         connection.write(http.switching("SPDY/3.1", X_Stream_Protocol_Version=protocol))
         connection.upgrade(forwarder.session.feed)
         await forwarder.run()

@@ -107,6 +107,15 @@ class SpdySession:
             self.carrier.write(frames.goaway(self._last_id, frames.GOAWAY_PROTOCOL_ERROR))
             self._end()
 
+    def show_life(self) -> None:
+        """Say something that needs no answer.
+
+        A client that is gone, with more unsent than we take, cannot tell us so: its FIN waits
+        behind its data. But its kernel answers what we send with a reset.
+        """
+        if not self._over:
+            self.carrier.write(frames.settings({}))
+
     def close(self) -> None:
         """End what is open, and say goodbye."""
         for stream in list(self.streams.values()):

@@ -94,7 +94,10 @@ class WebSocket:
         await self._carrier.drain()
 
     def show_life(self) -> None:
-        """A client whose pings wait unread behind its data must not think that we are dead."""
+        """A client whose pings wait unread behind its data must not think that we are dead.
+
+        And one that is gone makes itself known by a reset; see SpdySession.show_life.
+        """
         self.send(b"", opcode=frames.PONG)
 
     def close(self, code: int = frames.NORMAL) -> None:
