@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from trilby.oci import codec
-from trilby.pods import monitor
+from trilby.pods import hooked, monitor
 from trilby.pods.container_rootfs import IdMappings, ImageFacts
 from trilby.pods.container_volumes import places
 from trilby.pods.engine_parts import Parts
@@ -20,6 +20,7 @@ from trilby.pods.errors import (
     InvalidPodConfig,
     NameInUse,
     RuntimeFailed,
+    SandboxNotFound,
     SandboxNotReady,
 )
 from trilby.pods.events import EventType
@@ -47,6 +48,7 @@ from trilby.pods.state_status import START_ERROR_CODE
 from trilby.pods.trace import part
 
 if TYPE_CHECKING:
+    from trilby.oci.runtime import Spec
     from trilby.pods.spec.inputs import BuiltSpec
 
 DEFAULT_STOP_SIGNAL = "SIGTERM"
@@ -64,6 +66,9 @@ async def _create_in(parts: Parts, sandbox_id: str, config: ContainerConfig) -> 
         # This engine holds the sandbox' lock itself, until its network is up.
         with pending.use():
             return await _create(parts, parts.layout.load_sandbox(sandbox_id), config)
+    live = parts.layout.load_sandbox_live(sandbox_id)
+    if live is not None and live.phase == CREATING:
+        raise SandboxNotFound(f"sandbox {sandbox_id} is being made")
     async with locked(parts.layout.lock(sandbox_id), shared=True):
         sandbox = parts.layout.load_sandbox(sandbox_id)
         live = parts.layout.load_sandbox_live(sandbox_id)
@@ -171,13 +176,18 @@ async def _make(
     config: ContainerConfig,
     steps: list[AnyStep],
 ) -> None:
-    record, mounted = await in_thread(_prepare, parts, sandbox, container_id, config, steps)
-    try:
-        live = await _created(parts, record)
-    finally:
-        # The container's own mount namespace holds what it needs of them.
-        await in_thread(mounted.close)
-    parts.layout.save_container_live(container_id, live)
+    async with parts.hooks.making() as hooks:
+        record, spec, mounted = await in_thread(
+            _prepare, parts, sandbox, container_id, config, steps
+        )
+        try:
+            async with hooked.created(parts, hooks, record, spec, steps) as (record, spec):
+                await in_thread(_write, parts, record, spec)
+                live = await _created(parts, record)
+                parts.layout.save_container_live(container_id, live)
+        finally:
+            # The container's own mount namespace holds what it needs of them.
+            await in_thread(mounted.close)
 
 
 async def _created(parts: Parts, record: ContainerRecord) -> ContainerLive:
@@ -214,8 +224,8 @@ def _prepare(
     container_id: str,
     config: ContainerConfig,
     steps: list[AnyStep],
-) -> tuple[ContainerRecord, ExitStack]:
-    """Everything that blocks, before conmon; runs in a thread. Also what it mounted for that."""
+) -> tuple[ContainerRecord, Spec, ExitStack]:
+    """Everything that blocks, before hooks; runs in a thread. Also what it mounted for that."""
     # Imported here: the spec builder is large, and this thread runs beside the pod's network.
     from trilby.pods.container_bundle import build_bundle
 
@@ -246,12 +256,16 @@ def _prepare(
         with part("OCI config"):
             built = build_bundle(parts, sandbox, container_id, config, image, rootfs, mounted)
         record = _record(parts, sandbox, container_id, config, image, built)
-        os.makedirs(os.path.dirname(record.log_path), 0o755, exist_ok=True)
-        if os.path.islink(record.log_path) and not os.path.exists(record.log_path):
-            os.unlink(record.log_path)  # conmon would follow what a removed container left
-        write_config(bundle, codec.encode(built.spec))
-        layout.save_container(record)
-        return record, mounted.pop_all()
+        return record, built.spec, mounted.pop_all()
+
+
+def _write(parts: Parts, record: ContainerRecord, spec: Spec) -> None:
+    """What conmon and the runtime need, and the record; blocks."""
+    os.makedirs(os.path.dirname(record.log_path), 0o755, exist_ok=True)
+    if os.path.islink(record.log_path) and not os.path.exists(record.log_path):
+        os.unlink(record.log_path)  # conmon would follow what a removed container left
+    write_config(parts.layout.bundle(record.id), codec.encode(spec))
+    parts.layout.save_container(record)
 
 
 def _record(

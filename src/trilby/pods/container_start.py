@@ -8,6 +8,7 @@ import time
 from msgspec.structs import replace
 
 from trilby.errors import TrilbyError
+from trilby.pods import hooked
 from trilby.pods.engine_parts import Parts
 from trilby.pods.engine_tasks import finish
 from trilby.pods.errors import RuntimeFailed, StartFailed, WrongContainerState
@@ -35,6 +36,7 @@ async def _start(parts: Parts, sandbox_id: str, container_id: str) -> None:
         record = parts.layout.load_container(sandbox_id, container_id)
         live = parts.layout.load_container_live(container_id)
         if live is not None and live.phase == FAILED:
+            await hooked.end(parts, sandbox_id, container_id)
             raise StartFailed(
                 f"starting container {record.config.name}: {live.message}", hint=live.hint
             )
@@ -44,6 +46,7 @@ async def _start(parts: Parts, sandbox_id: str, container_id: str) -> None:
                 f"starting container {record.config.name} ({container_id[:12]}): it is {state}",
                 hint="only a created container can be started, and only once",
             )
+        await hooked.start(parts, record)
         starting = replace(live, phase=STARTING, started_at=time.time_ns())
         parts.layout.save_container_live(container_id, starting)
         try:
@@ -52,8 +55,10 @@ async def _start(parts: Parts, sandbox_id: str, container_id: str) -> None:
                     await parts.runtimes.get(record.handler).start(container_id)
                 running = replace(starting, phase=RUNNING)
                 parts.layout.save_container_live(container_id, running)
+                await hooked.started(parts, record)
         except RuntimeFailed as error:
             await finish(_fail(parts, record, live, error))
+            await hooked.end(parts, sandbox_id, container_id)
             raise StartFailed(
                 f"starting container {record.config.name}: {error.message}", hint=error.hint
             ) from error

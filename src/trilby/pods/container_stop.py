@@ -8,6 +8,7 @@ import os
 import signal
 import time
 
+from trilby.pods import hooked
 from trilby.pods.engine_parts import Parts
 from trilby.pods.engine_tasks import finish
 from trilby.pods.errors import ContainerNotFound, PodsError, StopFailed
@@ -33,6 +34,7 @@ async def stop_container(parts: Parts, container_id: str, timeout: float) -> Non
         return
     with parts.traces.stage(sandbox_id, "stop_container", subject=record.config.name):
         await _stop(parts, record, live, timeout)
+    await hooked.end(parts, sandbox_id, container_id)
 
 
 async def _stop(parts: Parts, record: ContainerRecord, live: ContainerLive, timeout: float) -> None:
@@ -96,8 +98,11 @@ async def remove_container(parts: Parts, container_id: str) -> None:
     """See Engine.remove_container."""
     try:
         sandbox_id, container_id = parts.layout.find_container(container_id)
+        if parts.hooks.hooks is not None:
+            await stop_container(parts, container_id, 0)
     except ContainerNotFound:
         return
+    gone = hooked.before_removal(parts, sandbox_id, container_id)
     async with locked(parts.layout.lock(container_id)) as lock:
         if os.path.isdir(parts.layout.container_dir(sandbox_id, container_id)):
             name = _name(parts, sandbox_id, container_id)
@@ -105,6 +110,7 @@ async def remove_container(parts: Parts, container_id: str) -> None:
                 await finish(_remove(parts, sandbox_id, container_id))
             parts.events.publish(EventType.DELETED, container_id, sandbox_id)
         lock.unlink()
+    await hooked.removed(parts, gone)
 
 
 def _name(parts: Parts, sandbox_id: str, container_id: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from trilby.pods.events import ContainerEvent
     from trilby.pods.exec import ExecResult, ExecSession, ExecStreams
     from trilby.pods.handlers import HandlerFeatures
+    from trilby.pods.hooks import HookedContainer, HookedSandbox, HookPoint, Update
     from trilby.pods.logs import Entry
     from trilby.pods.logs_read import LogOptions
     from trilby.pods.model_common import Resources
@@ -387,6 +388,31 @@ class Engine:
 
             self._sampler = Sampler(self._parts)
         return self._sampler
+
+    # For whoever is hooked in; see trilby.pods.hooks
+
+    @property
+    def hook_point(self) -> HookPoint:
+        """Where hooks are put."""
+        return self._parts.hooks
+
+    async def hooked_state(self) -> tuple[list[HookedSandbox], list[HookedContainer]]:
+        """All that there is, as hooks see it."""
+        from trilby.pods import hooked
+
+        return await asyncio.to_thread(hooked.state, self._parts.layout)
+
+    async def apply_updates(self, updates: Iterable[Update]) -> list[str]:
+        """Change limits without asking hooks; the ids of those that failed."""
+        from trilby.pods import hooked
+
+        return await hooked.apply_updates(self._parts, updates)
+
+    async def tell_end(self, sandbox_id: str, container_id: str) -> None:
+        """A container was seen to end: hooks that do not know it yet are told."""
+        from trilby.pods import hooked
+
+        await hooked.end(self._parts, sandbox_id, container_id)
 
     def subscribe(self) -> AsyncIterator[ContainerEvent]:
         """Events from now on: created, started, stopped, deleted, OOM."""

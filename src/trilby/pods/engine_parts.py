@@ -13,6 +13,7 @@ from trilby.pods.config import EngineConfig
 from trilby.pods.container_rootfs import RootfsProvider
 from trilby.pods.errors import SandboxNotReady
 from trilby.pods.events import Broadcaster
+from trilby.pods.hooks import HookPoint
 from trilby.pods.runtime import Runtimes
 from trilby.pods.state import Layout
 from trilby.pods.state_status import Inventory
@@ -64,6 +65,7 @@ class Parts:
         self.runtimes = Runtimes(config)
         self.events = Broadcaster(self.layout)
         self.traces = Traces()
+        self.hooks = HookPoint()
         self.pending: dict[str, Pending] = {}
         self._network: PodNetwork | None = None
 

@@ -12,7 +12,7 @@ import time
 
 import msgspec
 
-from trilby.pods import sandbox_network
+from trilby.pods import hooked, sandbox_network
 from trilby.pods.engine_parts import Parts, Pending
 from trilby.pods.engine_tasks import finish, in_thread
 from trilby.pods.errors import InvalidPodConfig, NameInUse, SandboxNotFound
@@ -277,7 +277,7 @@ async def _finish(parts: Parts, record: SandboxRecord, steps: list[AnyStep], loc
             live = msgspec.structs.replace(live, ips=ips.result())
         pid, start = infra.result()
         live = msgspec.structs.replace(live, infra_pid=pid, infra_start=start)
-        parts.layout.save_sandbox_live(record.id, live)
+        await hooked.stand(parts, record, live)
         parts.events.publish(EventType.CREATED, record.id, record.id)
         parts.events.publish(EventType.STARTED, record.id, record.id)
     except BaseException as error:

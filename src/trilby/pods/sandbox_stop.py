@@ -9,7 +9,7 @@ import os
 
 from msgspec.structs import replace
 
-from trilby.pods import sandbox_network
+from trilby.pods import hooked, sandbox_network
 from trilby.pods.container_stop import stop_container
 from trilby.pods.engine_parts import Parts
 from trilby.pods.engine_tasks import finish
@@ -43,6 +43,7 @@ async def _stop(parts: Parts, sandbox_id: str, timeout: float) -> None:
     containers = parts.layout.container_ids(sandbox_id)
     with part("containers"):
         await asyncio.gather(*(_stop_quietly(parts, some, timeout) for some in containers))
+    await hooked.end_all(parts, sandbox_id, containers)
     async with locked(parts.layout.lock(sandbox_id)):
         if not os.path.isdir(parts.layout.sandbox_dir(sandbox_id)):
             return
@@ -85,6 +86,9 @@ async def remove_sandbox(parts: Parts, sandbox_id: str) -> None:
 
 async def _remove_locked(parts: Parts, sandbox_id: str) -> None:
     await _end_pending(parts, sandbox_id)
+    if parts.hooks.hooks is not None:
+        await _stop(parts, sandbox_id, 0)  # hooks are told of ends before they are of removals
+    gone = hooked.before_removal(parts, sandbox_id)
     lock = await take_lock(parts.layout.lock(sandbox_id))
     try:
         if os.path.isdir(parts.layout.sandbox_dir(sandbox_id)):
@@ -93,6 +97,7 @@ async def _remove_locked(parts: Parts, sandbox_id: str) -> None:
         lock.unlink()
     finally:
         lock.release()
+    await hooked.removed(parts, gone)
 
 
 async def _remove(parts: Parts, sandbox_id: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
+from trilby.pods import hooked
 from trilby.pods.engine_parts import Parts
 from trilby.pods.errors import SandboxNotReady
 from trilby.pods.model_common import Resources
@@ -17,13 +18,19 @@ async def update_sandbox_resources(
     """See Engine.update_sandbox_resources."""
     sandbox_id = parts.layout.find_sandbox(sandbox_id)
     async with locked(parts.layout.lock(sandbox_id)):
-        parts.layout.load_sandbox(sandbox_id)  # raises when it has been removed meanwhile
+        record = parts.layout.load_sandbox(sandbox_id)  # raises when it is removed meanwhile
         live = parts.layout.load_sandbox_live(sandbox_id)
         if live is None or live.phase != READY:
             raise SandboxNotReady(f"updating sandbox {sandbox_id[:12]}: it is not ready")
+        hooks = parts.hooks.hooks
+        if hooks is not None:
+            pod = hooked.pod_view(parts.layout, record, live)
+            await hooks.update_sandbox(pod, overhead, resources)
         changed = replace(
             live,
             overhead=overhead if overhead is not None else live.overhead,
             resources=resources if resources is not None else live.resources,
         )
         parts.layout.save_sandbox_live(sandbox_id, changed)
+        if hooks is not None:
+            await hooks.post_update_sandbox(hooked.pod_view(parts.layout, record, changed))

@@ -38,10 +38,9 @@ Service = Callable[[str, bytes], Awaitable[bytes]]
 class Connection(asyncio.Protocol):
     """``closed`` is set once there is no connection any more; nothing is answered then."""
 
-    def __init__(self, service: Service, made: Callable[[Connection], None] | None = None) -> None:
+    def __init__(self, service: Service) -> None:
         self.closed = asyncio.Event()
         self._service = service
-        self._made = made
         self._transport: asyncio.Transport | None = None
         self._streams = mux.Demultiplexer()
         self._readers = {
@@ -93,8 +92,6 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        if self._made is not None:
-            self._made(self)
 
     def data_received(self, data: bytes) -> None:
         try:
