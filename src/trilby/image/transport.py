@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 import msgspec
 
+from trilby.image.registry import quick_start
 from trilby.oci.descriptor import Descriptor
 from trilby.oci.digest import Digest
 
@@ -215,6 +216,7 @@ async def open_source(text: str, context: ImageContext, *, store: Store | None =
     name, rest = parse_transport(text)
     match name:
         case "docker":
+            quick_start.import_http_client()
             from trilby.image.transports import docker
 
             return await docker.open_source(rest, context)
@@ -250,6 +252,7 @@ async def open_destination(
     name, rest = parse_transport(text)
     match name:
         case "docker":
+            quick_start.import_http_client()
             from trilby.image.transports import docker
 
             return await docker.open_destination(rest, context)

@@ -121,10 +121,12 @@ def image_context(
         click.UsageError: for a malformed --creds or --platform.
     """
     from trilby.image.context import ImageContext
+    from trilby.image.registry import quick_start
 
     chosen = _platform(platform) if platform else None
     if registry is None:
         return ImageContext(platform=chosen)
+    quick_start.allow()
     return ImageContext(
         auth_file=registry["authfile"] or None,
         credentials=credentials(registry["creds"]),

@@ -18,6 +18,8 @@ _VERIFY_WORDS = {
     62: "certificate is valid for other names",
     64: "certificate is valid for other addresses",
 }
+#: Whether aiohttp's own contexts have the system's authorities; see quick_start.py.
+shared_contexts = True
 #: What OpenSSL calls an answer that is not TLS at all.
 _PLAIN_HTTP = ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST", "RECORD_LAYER_FAILURE")
 
@@ -25,10 +27,12 @@ _PLAIN_HTTP = ("WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST", "RECO
 def make_context(files: CertificateFiles, *, verify: bool = True) -> ssl.SSLContext | bool:
     """What aiohttp wants as ``ssl``: True or False for its own shared contexts, or a new one.
 
-    Loading the system's CAs costs about 20 ms, so a context is made only where files say so.
+    Loading the system's CAs costs up to 50 ms, so a context is made only where files say so, or
+    where aiohttp was kept from loading them.
     Raises TlsFailure naming the file that cannot be used.
     """
-    if not files.clients and (not files.authorities or not verify):
+    needs_files = bool(files.clients or (files.authorities and verify))
+    if not needs_files and (shared_contexts or not verify):
         return verify
     context = ssl.create_default_context() if verify else _unverified()
     for path in files.authorities if verify else ():
