@@ -23,8 +23,8 @@ from trilby.system.cgroup_stats import (
     CpuStats,
     MemoryStats,
     Pressure,
-    processes,
     field,
+    processes,
     read_stats,
 )
 from trilby.system.errors import CgroupFailed
