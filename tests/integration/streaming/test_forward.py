@@ -8,11 +8,14 @@ import os
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.support.pods import busybox
+from tests.support.pods import busybox, pod
 from tests.support.streaming import ClientStream, SocketClient, SpdyClient
 
 from trilby.cri.streaming.server import StreamingServer
 from trilby.pods.engine import Engine
+from trilby.pods.model_common import NamespaceMode, NamespaceOptions
+from trilby.pods.model_sandbox import SandboxSecurity
+from trilby.system import process
 
 PROTOCOL = "portforward.k8s.io"
 PORT = 8080
@@ -106,6 +109,47 @@ async def test_a_reset_stream_closes_the_connection(
             await asyncio.sleep(0.02)
         else:
             raise AssertionError("the connection into the pod is still there")
+
+
+async def test_a_server_that_has_only_ipv6(
+    server: StreamingServer, engine: Engine, sandbox: str, web: str
+) -> None:
+    # nc listens on any address, so its port is there for IPv6 too; IPv4 is made to refuse it.
+    tables = ["iptables", "-w", "-I", "INPUT", "-p", "tcp", "-d", "127.0.0.1"]
+    rule = [*tables, "--dport", str(PORT + 1), "-j", "REJECT", "--reject-with", "tcp-reset"]
+    path = f"{engine._parts.layout.sandbox_run(sandbox)}/ns/net"
+    await process.arun(["nsenter", f"--net={path}", *rule])
+    async with SpdyClient(server.port_forward_url(sandbox, []), PROTOCOL) as client:
+        data, error = await pair(client, PORT + 1, "0")
+        await data.send(b"four", fin=True)
+        assert await data.all() == b"4\n"
+        assert await error.all() == b""
+
+
+async def test_a_pod_in_the_hosts_network(server: StreamingServer, engine: Engine) -> None:
+    host = NamespaceOptions(network=NamespaceMode.NODE)
+    security = SandboxSecurity(namespaces=host)
+    sandbox = await engine.run_sandbox(pod("host", security=security))
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"got " + await reader.read())
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as listener:
+        port = listener.sockets[0].getsockname()[1]
+        async with SpdyClient(server.port_forward_url(sandbox, []), PROTOCOL) as client:
+            data, error = await pair(client, port, "0")
+            await data.send(b"this", fin=True)
+            assert await data.all() == b"got this"
+            assert await error.all() == b""
+
+
+async def test_a_stopped_pod(server: StreamingServer, engine: Engine, sandbox: str) -> None:
+    target = server.port_forward_url(sandbox, [])
+    await engine.stop_sandbox(sandbox)
+    async with SpdyClient(target, PROTOCOL) as client:
+        _, error = await pair(client, PORT, "0")
+        assert b"not ready" in await error.all()
 
 
 async def test_channels(server: StreamingServer, sandbox: str, web: str) -> None:

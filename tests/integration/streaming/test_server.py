@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from tests.support.streaming import Answer, SocketClient, SpdyClient, exit_code, upgrade
 
-from trilby.cri.errors import InvalidRequest, TooManyStreams
+from trilby.cri.errors import InvalidRequest, SocketBusy, TooManyStreams
 from trilby.cri.streaming.server import StreamingServer
 from trilby.cri.streaming.settings import StreamingSettings
 from trilby.pods.engine import Engine
@@ -89,6 +89,28 @@ async def test_addresses(engine: Engine) -> None:
         assert target.startswith(expected)
         assert await status_of(target) == 400
         await server.close()
+
+
+async def test_addresses_that_cannot_be(engine: Engine, server: StreamingServer) -> None:
+    port = int(url(server, "c", "true").split("/")[2].partition(":")[2])
+    with pytest.raises(SocketBusy, match=str(port)):
+        await StreamingServer(engine, StreamingSettings(port=port)).start()
+    with pytest.raises(InvalidRequest, match="what is this"):
+        await StreamingServer(engine, StreamingSettings(address="what is this")).start()
+
+
+async def test_a_flood_of_pings(server: StreamingServer, container: str) -> None:
+    """Answers that the client does not read must not pile up."""
+    from trilby.cri.streaming import spdy_frames
+
+    async with SpdyClient(url(server, container, "sleep", "100"), V4) as client:
+        await client.command("error", "stdout")
+        client._task.cancel()
+        with pytest.raises(ConnectionError):
+            async with asyncio.timeout(30):
+                while True:
+                    client.writer.write(spdy_frames.ping(1) * 10000)
+                    await client.writer.drain()
 
 
 async def test_a_client_that_says_nothing(engine: Engine, container: str) -> None:

@@ -8,28 +8,12 @@ import base64
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.streaming.wire import Wire
 
 from trilby.cri.streaming.channels import Channels
 from trilby.cri.streaming.errors import ProtocolViolation
-from trilby.cri.streaming.streams import Buffer, Incoming
+from trilby.cri.streaming.streams import Incoming
 from trilby.cri.streaming.websocket import WebSocket
-
-
-class Wire:
-    """A carrier that keeps what is written."""
-
-    def __init__(self) -> None:
-        self.data = b""
-        self.held = 0
-
-    def write(self, *pieces: Buffer) -> None:
-        self.data += b"".join(pieces)
-
-    async def drain(self) -> None:
-        pass
-
-    def hold(self, change: int) -> None:
-        self.held += change
 
 
 def make(*, base64: bool = False, closing: bool = False) -> tuple[Wire, Channels]:

@@ -7,6 +7,7 @@ every byte goes to whoever speaks the protocol then.
 from __future__ import annotations
 
 import asyncio
+import logging
 import select
 from collections.abc import Callable
 from typing import Final
@@ -18,11 +19,15 @@ MAX_HEAD: Final = 16384
 #: With this much waiting to be used, nothing more is read from the client.
 HIGH: Final = 1 << 18
 LOW: Final = 1 << 16
+#: Only answers to the client itself, such as to pings, can wait to be sent in such a number.
+FLOOD: Final = 1 << 20
 # How long a client has, after everything was said, to close its end.
 LINGER: Final = 5.0
 # How often a client that is not read from is looked at, whether it is still there.
 _LOOK: Final = 1.0
 _GONE: Final = select.POLLRDHUP | select.POLLHUP | select.POLLERR
+
+_log = logging.getLogger(__name__)
 
 
 class Connection(asyncio.Protocol):
@@ -108,6 +113,9 @@ class Connection(asyncio.Protocol):
         if self._transport is not None and not self.gone:
             self._touched = self._loop.time()
             self._transport.writelines(pieces)
+            if self._transport.get_write_buffer_size() > FLOOD:
+                _log.warning("a streaming client asks much and reads nothing: cut off")
+                self.abort()
 
     async def drain(self) -> None:
         """See Carrier. Others get their turn, also when there is always room."""

@@ -13,6 +13,7 @@ import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
+from trilby.cri.errors import InvalidRequest, SocketBusy
 from trilby.cri.streaming.calls import (
     VERBS,
     AttachCall,
@@ -54,19 +55,18 @@ class StreamingServer:
         self._base = ""
 
     async def start(self) -> None:
-        """Listen. Raises OSError, and InvalidRequest when the certificate is not good."""
+        """Listen. Raises SocketBusy; InvalidRequest for a bad address or certificate."""
         settings = self._settings
         if settings.tls_cert:
             from trilby.cri.streaming.tls import Certificates
 
             self._certificates = Certificates(settings)
         loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(
-            settings.address or "127.0.0.1",
-            settings.port,
-            type=socket.SOCK_STREAM,
-            flags=socket.AI_PASSIVE,
-        )
+        host = settings.address or "127.0.0.1"
+        try:
+            found = await loop.getaddrinfo(host, settings.port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise InvalidRequest(f"streaming server: address {host}: {error.strerror}") from error
         family, kind, protocol, _, address = found[0]
         listener = socket.socket(family, kind, protocol)
         try:
@@ -74,8 +74,14 @@ class StreamingServer:
             listener.setblocking(False)
             listener.bind(address)
             listener.listen(_BACKLOG)
-        except BaseException:
+        except BaseException as error:
             listener.close()
+            if isinstance(error, OSError):
+                raise SocketBusy(
+                    f"streaming server: listening on {settings.address} port {settings.port}: "
+                    f"{error.strerror}",
+                    hint="set stream_address or stream_port",
+                ) from error
             raise
         self._listener = listener
         self._base = f"{'https' if self._certificates else 'http'}://{_authority(listener)}"

@@ -37,8 +37,8 @@ CANCEL: Final = 5
 GOAWAY_OK: Final = 0
 GOAWAY_PROTOCOL_ERROR: Final = 1
 
-MAX_CONTROL: Final = 1 << 16
-MAX_HEADER_BLOCK: Final = 1 << 16
+MAX_CONTROL: Final = 1 << 14
+MAX_HEADER_BLOCK: Final = 1 << 13
 MAX_HEADERS: Final = 100
 MAX_DATA: Final = (1 << 24) - 1
 
