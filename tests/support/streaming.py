@@ -259,7 +259,7 @@ class SocketClient:
             head = struct.pack("!BBH", first, 0x80 | 126, len(payload))
         else:
             head = struct.pack("!BBQ", first, 0x80 | 127, len(payload))
-        self.writer.write(head + mask + unmask(payload, mask))
+        self.writer.write(head + mask + bytes(unmask(payload, mask)))
 
     async def until(self, channel: int, text: bytes) -> bytes:
         while text not in self.channels.get(channel, b""):
