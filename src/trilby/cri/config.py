@@ -16,6 +16,7 @@ from trilby.pods.config_option import Kind, Option, Scope
 # Annotations are values here, not texts: reading the options costs no second parse of them.
 
 if TYPE_CHECKING:
+    from trilby.cri.nri.settings import Settings
     from trilby.image.context import ImageContext
     from trilby.storage.config import StorageConfig
 
@@ -26,6 +27,7 @@ IMAGE: Final = "trilby.image"
 METRICS: Final = "trilby.metrics"
 STATS: Final = "trilby.stats"
 TRACING: Final = "trilby.tracing"
+NRI: Final = "trilby.nri"
 
 LIVE: Final = Scope.LIVE
 NEW_PODS: Final = Scope.NEW_PODS
@@ -290,6 +292,41 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True):
         "How many of a million calls are traced; those whose caller asks always are.",
         lowest=0, highest=1_000_000,
     )] = 0
+
+    # -- [trilby.nri] ------------------------------------------------------------------------
+    enable_nri: Annotated[bool, Option(
+        f"{NRI}.enable_nri", RESTART,
+        "Let plugins of the Node Resource Interface look at pods and containers and adjust"
+        " them. Where its socket cannot be made, the daemon goes on without it.",
+    )] = True
+    nri_listen: Annotated[str, Option(
+        f"{NRI}.nri_listen", RESTART,
+        "The socket that plugins connect to. Who may is root on this host.",
+        form=forms.socket,
+    )] = "/var/run/nri/nri.sock"
+    nri_disable_connections: Annotated[bool, Option(
+        f"{NRI}.nri_disable_connections", RESTART,
+        "Take only plugins that are installed, not those that connect.",
+    )] = False
+    nri_plugin_dir: Annotated[str, Option(
+        f"{NRI}.nri_plugin_dir", RESTART,
+        "Programs that are started as plugins, by the order of their names `NN-NAME`.",
+        form=forms.path,
+    )] = "/opt/nri/plugins"
+    nri_plugin_config_dir: Annotated[str, Option(
+        f"{NRI}.nri_plugin_config_dir", RESTART,
+        "Their configurations, NN-NAME.conf or NAME.conf.",
+        form=forms.path,
+    )] = "/etc/nri/conf.d"
+    nri_plugin_registration_timeout: Annotated[float, Option(
+        f"{NRI}.nri_plugin_registration_timeout", RESTART,
+        "How long a plugin may take to register, and to take in the state that there is.",
+    )] = 5.0
+    nri_plugin_request_timeout: Annotated[float, Option(
+        f"{NRI}.nri_plugin_request_timeout", RESTART,
+        "How long a plugin may take for a request; then it is disconnected, and the request"
+        " goes on without it.",
+    )] = 2.0
     # fmt: on
 
     def storage_config(self, env: Mapping[str, str] | None = None) -> "StorageConfig":
@@ -305,6 +342,18 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True):
             runroot=self.runroot or None,
             driver=self.storage_driver or None,
             options=self.storage_option or None,
+        )
+
+    def nri_settings(self) -> "Settings":
+        """What the daemon's part of NRI is made with."""
+        from trilby.cri.nri.settings import Settings
+
+        return Settings(
+            listen="" if self.nri_disable_connections else self.nri_listen,
+            plugin_dir=self.nri_plugin_dir,
+            config_dir=self.nri_plugin_config_dir,
+            registration_timeout=self.nri_plugin_registration_timeout,
+            request_timeout=self.nri_plugin_request_timeout,
         )
 
     def image_context(self) -> "ImageContext":

@@ -114,6 +114,7 @@ class Daemon:
         await self.streams.start()
         self._stack.push_async_callback(self.streams.close)
         await self._start_metrics()
+        await self._start_nri()
         await self._serve()
         self._start_watchdog()
         log.info("serving on %s, %s", config.listen, self.store.config.graphroot)
@@ -151,6 +152,19 @@ class Daemon:
                 pulls=lambda: len(self.pulls.running()),
             )
             self._stack.push_async_callback(self.metrics_server.close)
+
+    async def _start_nri(self) -> None:
+        """Plugins are there before the first request; without a socket the daemon goes on."""
+        if not self.config.enable_nri:
+            return
+        from trilby.cri.nri.service import NriService
+
+        service = NriService(self.engine, self.config.nri_settings())
+        self._stack.push_async_callback(service.close)
+        try:
+            await service.start()
+        except (TrilbyError, OSError) as error:
+            log.warning("no NRI: %s", error)
 
     async def _serve(self) -> None:
         """gRPC on an inner socket first, then the one that callers see."""
