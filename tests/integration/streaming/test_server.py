@@ -125,6 +125,12 @@ async def test_a_client_that_says_nothing(engine: Engine, container: str) -> Non
         await client.open(streamtype="error")
         await asyncio.wait_for(client.closed.wait(), 5)
         assert client.goaway is not None
+    async with SpdyClient(server.port_forward_url("s", []), "portforward.k8s.io") as client:
+        alone = await client.open(streamtype="error", port="80", requestid="1")
+        await asyncio.wait_for(alone.ended.wait(), 5)
+        assert alone.was_reset
+        again = await client.open(streamtype="data", port="80", requestid="1")
+        assert not again.was_reset
     await server.close()
 
 

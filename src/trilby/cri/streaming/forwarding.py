@@ -120,7 +120,9 @@ class _Forwarder:
         self._engine = engine
         self._call = call
         self._wait = wait
+        # Pairs of which one stream is there, and the timers that end the waiting.
         self._half: dict[str, dict[str, SpdyStream]] = {}
+        self._timers: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -128,6 +130,8 @@ class _Forwarder:
         try:
             await asyncio.get_running_loop().create_future()
         finally:
+            for timer in self._timers.values():
+                timer.cancel()
             await end_tasks(*self._tasks)
             self.session.close()
 
@@ -148,19 +152,19 @@ class _Forwarder:
         pair[stream.headers["streamtype"]] = stream
         if len(pair) == 2:
             del self._half[request_id]
+            self._timers.pop(request_id).cancel()
             task = asyncio.create_task(self._serve(pair["data"], pair["error"]))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         else:
             loop = asyncio.get_running_loop()
-            loop.call_later(self._wait, self._give_up, request_id, pair)
+            self._timers[request_id] = loop.call_later(self._wait, self._give_up, request_id)
 
-    def _give_up(self, request_id: str, pair: dict[str, SpdyStream]) -> None:
-        if self._half.get(request_id) is pair:
-            del self._half[request_id]
-            _log.warning("port-forward: request %s has no second stream", request_id)
-            for stream in pair.values():
-                stream.reset()
+    def _give_up(self, request_id: str) -> None:
+        del self._timers[request_id]
+        _log.warning("port-forward: request %s has no second stream", request_id)
+        for stream in self._half.pop(request_id).values():
+            stream.reset()
 
     async def _serve(self, data: SpdyStream, error: SpdyStream) -> None:
         port = int(data.headers["port"])

@@ -17,6 +17,8 @@ Buffer = bytes | bytearray | memoryview
 PIECE = 1 << 16
 # What a waiting piece costs apart from its bytes. Tiny pieces must not go for nothing.
 _OVERHEAD = 256
+# A smaller piece is copied: it would keep alive all that was read from the socket with it.
+_SMALL = 1 << 12
 
 
 class Incoming:
@@ -42,7 +44,7 @@ class Incoming:
         """A piece has arrived."""
         if self._ended or not self._wanted or not piece:
             return
-        self._pieces.append(piece)
+        self._pieces.append(bytes(piece) if len(piece) < _SMALL else piece)
         self._held += len(piece) + _OVERHEAD
         self._hold(len(piece) + _OVERHEAD)
         self._notify()
