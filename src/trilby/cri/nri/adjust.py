@@ -6,7 +6,7 @@ with a warning, as for what the kubelet asks. Two plugins that change the same a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
@@ -28,7 +28,14 @@ from trilby.oci.runtime import (
     Scheduler,
     Spec,
 )
-from trilby.pods.spec.cdi import edit_devices, edit_hooks, edit_mounts, edit_process, find_edits
+from trilby.pods.spec.cdi import (
+    SPEC_DIRS,
+    edit_devices,
+    edit_hooks,
+    edit_mounts,
+    edit_process,
+    find_edits,
+)
 from trilby.pods.spec.devices import build_devices
 from trilby.pods.spec.host import HostFacts, detect_host
 from trilby.pods.spec.limits import build_oom_score, build_rlimits
@@ -47,6 +54,7 @@ class Adjuster:
         *,
         host: HostFacts | None = None,
         min_memory: int = 0,
+        cdi_dirs: Sequence[str] = SPEC_DIRS,
     ) -> None:
         self.spec = spec
         self.warnings: tuple[str, ...] = ()
@@ -54,6 +62,7 @@ class Adjuster:
         self._owners = owners
         self._host = host or detect_host()
         self._min_memory = min_memory
+        self._cdi_dirs = cdi_dirs
 
     def apply(self, wanted: adjustment_pb2.ContainerAdjustment, plugin: str) -> None:
         """Raises AdjustmentConflict, InvalidAdjustment, InvalidPodConfig; then nothing is done."""
@@ -116,7 +125,7 @@ class Adjuster:
         names = [item.name for item in wanted]
         for name in names:
             claims.claim(Field.CDI_DEVICES, name)
-        edits = find_edits(names)
+        edits = find_edits(names, self._cdi_dirs)
         if not edits:
             return spec
         assert spec.process is not None
