@@ -96,10 +96,10 @@ def _network(place: Place) -> Iterator[str]:
                 continue
             if any(mark in line for mark in marks):
                 yield f"{command[0]}: {line.strip()}"
-    addresses = place.root / "ipam"
-    if addresses.is_dir():
-        for path in addresses.rglob("10.*"):
-            yield f"address {path.name} is still given away"
+    for addresses in (place.root / "ipam", place.root / "cni" / "networks"):
+        if addresses.is_dir():
+            for path in addresses.rglob("10.*"):
+                yield f"address {path.name} is still given away"
 
 
 def _files(place: Place) -> Iterator[str]:

@@ -275,7 +275,7 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True):
         f"{STATS}.included_pod_metrics", LIVE,
         "What ListPodSandboxMetrics tells. Empty: nothing.",
         choices=POD_METRICS,
-    )] = ()
+    )] = ("all",)
 
     # -- [trilby.tracing] --------------------------------------------------------------------
     enable_tracing: Annotated[bool, Option(

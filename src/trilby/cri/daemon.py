@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from trilby.cri import systemd
 from trilby.cri.config import DaemonConfig
 from trilby.cri.container import ContainerRpcs
+from trilby.cri.errors import SocketBusy
 from trilby.cri.events import EventRpcs
 from trilby.cri.exec import ExecRpcs
 from trilby.cri.image import ImageRpcs
@@ -24,7 +25,7 @@ from trilby.cri.pinned import Pinned
 from trilby.cri.pod_sandbox import PodSandboxRpcs
 from trilby.cri.pulls import Pulls
 from trilby.cri.server import generic_handlers, make_server
-from trilby.cri.socket import Front
+from trilby.cri.socket import Front, claim
 from trilby.cri.stats import StatsRpcs
 from trilby.cri.status import StatusRpcs
 from trilby.cri.streaming.server import StreamingServer
@@ -33,6 +34,7 @@ from trilby.errors import TrilbyError
 from trilby.image.service import Images
 from trilby.pods.container_rootfs_store import StoreRootfs
 from trilby.pods.engine import Engine
+from trilby.pods.state_locks import try_lock
 from trilby.storage.store import Store
 
 if TYPE_CHECKING:
@@ -92,6 +94,7 @@ class Daemon:
 
     async def _start(self) -> None:
         config = self.config
+        self._claim()
         self.store = await asyncio.to_thread(self._open_store)
         self.images = Images(self.store, config.image_context())
         self.metrics = Metrics(config)
@@ -118,6 +121,18 @@ class Daemon:
         await self._serve()
         self._start_watchdog()
         log.info("serving on %s, %s", config.listen, self.store.config.graphroot)
+
+    def _claim(self) -> None:
+        """Before anything is touched: nobody else serves there, or works on the same pods."""
+        claim(self.config.listen)
+        run_root = self.config.engine.run_root
+        os.makedirs(run_root, mode=0o711, exist_ok=True)
+        held = try_lock(f"{run_root}/daemon.lock")
+        if held is None:
+            raise SocketBusy(
+                f"another daemon uses {run_root}", hint="give this one a --runroot of its own"
+            )
+        self._stack.callback(held.release)
 
     def _open_store(self) -> Store:
         store = Store.open(self.config.storage_config())

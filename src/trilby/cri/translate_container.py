@@ -134,7 +134,7 @@ def stop_signal(number: common_pb2.Signal) -> str:
     if number == common_pb2.RUNTIME_DEFAULT:
         return ""
     try:
-        name = common_pb2.Signal.Name(cast("common_pb2.Signal", number))
+        name = common_pb2.Signal.Name(number)
     except ValueError:
         raise InvalidRequest(f"stop_signal {number} is not known") from None
     return name.replace("PLUS", "+").replace("MINUS", "-")
@@ -146,7 +146,8 @@ def stop_signal_number(name: str) -> common_pb2.Signal:
     if not wanted.startswith("SIG"):
         wanted = f"SIG{wanted}"
     wanted = wanted.replace("+", "PLUS").replace("-", "MINUS")
-    return dict(common_pb2.Signal.items()).get(wanted, common_pb2.RUNTIME_DEFAULT)
+    found = dict(common_pb2.Signal.items()).get(wanted, common_pb2.RUNTIME_DEFAULT)
+    return cast("common_pb2.Signal", found)
 
 
 def listed(status: ContainerStatus) -> pb.Container:
@@ -185,7 +186,7 @@ def status_message(status: ContainerStatus) -> pb.ContainerStatus:
         log_path=status.log_path,
         resources=pb.ContainerResources(linux=common.resources_message(status.resources)),
         image_id=status.image_id,
-        stop_signal=cast("common_pb2.Signal", stop_signal_number(status.stop_signal or "SIGTERM")),
+        stop_signal=stop_signal_number(status.stop_signal or "SIGTERM"),
     )
     if status.user is not None:
         message.user.linux.uid = status.user.uid

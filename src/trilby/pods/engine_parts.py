@@ -92,7 +92,8 @@ class Parts:
                 bridge=config.bridge_name,
                 subnet_v4=config.bridge_subnet,
                 subnet_v6=config.bridge_subnet_v6,
-                data_dir=config.bridge_data_dir,
+                # Where host-local looks by itself, for the usual cache directory.
+                data_dir=config.bridge_data_dir or f"{config.cni_cache_dir}/networks",
             )
             self._network = PodNetwork(
                 NetworkSettings(

@@ -155,13 +155,20 @@ async def _rootfs(parts: Parts, done: list[str]) -> None:
 
 
 async def _attachments(parts: Parts, done: list[str]) -> None:
-    """Places in networks that no sandbox has: its plugins failed when it was removed."""
+    """Places in networks that no sandbox has.
+
+    Its plugins failed when it was removed; or the host was restarted, and its network with it.
+    """
     try:
         names = os.listdir(f"{parts.config.cni_cache_dir}/results")
     except FileNotFoundError:
         return
     # In this order: a sandbox has its record before it has a place in a network.
-    known = set(parts.layout.sandbox_ids())
+    known = {
+        sandbox_id
+        for sandbox_id in parts.layout.sandbox_ids()
+        if os.path.exists(f"{parts.layout.sandbox_run(sandbox_id)}/state.json")
+    }
     if not any(not known & set(name.split("-")) for name in names):
         return
     from trilby.pods.network.cni import OWNER_KEY

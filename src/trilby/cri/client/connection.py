@@ -47,6 +47,8 @@ class Connection:
             options=(
                 ("grpc.max_receive_message_length", LARGEST),
                 ("grpc.max_send_message_length", LARGEST),
+                # Otherwise what failed for another channel of this process fails here at once.
+                ("grpc.use_local_subchannel_pool", 1),
                 # Go's servers look at the name, which would be the path.
                 ("grpc.default_authority", "localhost"),
             ),
