@@ -110,12 +110,15 @@ class _Input:
 
     def __init__(self) -> None:
         self._left = 0
+        self._ended = False
 
     def read(self, size: int) -> bytes:
-        """Return up to `size` bytes, b"" after the message that ends the layer."""
+        """Return up to `size` bytes, b"" after the message that ends the layer, however often."""
         if not self._left:
-            self._left = _length()
-            if not self._left:
+            if not self._ended:
+                self._left = _length()
+                self._ended = not self._left
+            if self._ended:
                 return b""
         chunk = os.read(_INPUT, min(size, self._left))
         if not chunk:

@@ -74,6 +74,14 @@ def cut(image: SampleImage) -> MemorySource:
     return source
 
 
+def stump(length: int) -> MemorySource:
+    """A large layer of which next to nothing comes."""
+    image = large_image()
+    source = MemorySource(image)
+    source.blobs[image.layers[1].digest] = image.layers[1].data[:length]
+    return source
+
+
 def other_bytes(image: SampleImage) -> MemorySource:
     source = MemorySource(image)
     source.blobs[image.layers[1].digest] = image.layers[0].data
@@ -104,6 +112,8 @@ BAD: dict[str, Callable[[], MemorySource]] = {
     "damaged gzip": lambda: damaged(large_image(), 3_000_000),
     "damaged checksum": lambda: damaged(small_image(), -6),
     "cut off": lambda: cut(large_image()),
+    "nothing at all": lambda: stump(0),
+    "less than a magic number": lambda: stump(3),
     "endless": lambda: endless(small_image()),
     "other bytes": lambda: other_bytes(small_image()),
     "wrong diff id": wrong_diff_id,
