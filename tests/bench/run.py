@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from tests.bench import listing, place, pods, pull, report, stats
+from tests.bench import cri, listing, place, pods, pull, report, soak, stats
+from tests.bench.cri_side import parse_peer
 
 Benchmark = Callable[[place.Place, int], list[report.Section]]
 
@@ -20,13 +22,17 @@ BENCHMARKS: dict[str, tuple[Benchmark, int]] = {
     "pods": (pods.measure, 20),
     "list": (listing.measure, 15),
     "stats": (stats.measure, 9),
+    "cri": (partial(cri.measure, settings=cri.Settings()), 15),
+    "soak": (soak.measure, 500),
 }
+#: What runs when nothing is chosen; the soak takes minutes and compares nothing.
+USUAL = ("pull", "pods", "list", "stats", "cri")
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run what was asked for, print the tables, write the JSON."""
     options = _parser().parse_args(arguments)
-    chosen = options.only.split(",") if options.only else list(BENCHMARKS)
+    chosen = options.only.split(",") if options.only else list(USUAL)
     unknown = set(chosen) - set(BENCHMARKS)
     if unknown:
         sys.exit(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(BENCHMARKS)}")
@@ -35,18 +41,37 @@ def main(arguments: list[str] | None = None) -> None:
     with place.own_place(options.work) as here:
         for name in chosen:
             measure, rounds = BENCHMARKS[name]
+            if name == "cri":
+                measure = partial(cri.measure, settings=_cri(options))
             print(f"{name} ...", file=sys.stderr, flush=True)
             sections += measure(here, options.rounds or rounds)
     print(report.show(machine, sections))
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_bytes(report.encode(machine, sections))
     print(f"\nevery round: {options.json}")
+    if any(line.note == "GROWS" for section in sections for line in section.lines):
+        sys.exit(1)
+
+
+def _cri(options: argparse.Namespace) -> cri.Settings:
+    usual = cri.Settings()
+    return cri.Settings(
+        peers=tuple(options.peer),
+        image=options.image or usual.image,
+        registries_conf=options.registries_conf,
+        runtime=options.runtime,
+        parts=tuple(options.parts.split(",")) if options.parts else usual.parts,
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("--only", metavar="NAMES", help="of pull,pods,list,stats; all by default")
-    parser.add_argument("--rounds", type=int, help="of each benchmark; by default 7, 20, 15, 9")
+    parser.add_argument(
+        "--only",
+        metavar="NAMES",
+        help="of pull,pods,list,stats,cri,soak; by default all but soak",
+    )
+    parser.add_argument("--rounds", type=int, help="of each benchmark")
     parser.add_argument(
         "--json",
         type=Path,
@@ -56,5 +81,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--work", type=Path, metavar="DIR", help="keep the images here for the next run"
+    )
+    group = parser.add_argument_group("of the benchmark cri")
+    group.add_argument(
+        "--peer",
+        type=parse_peer,
+        action="append",
+        default=[],
+        metavar="NAME=SOCKET[,pid=N][,handler=NAME]",
+        help="a CRI daemon that runs, to measure beside ours; can be given several times",
+    )
+    group.add_argument("--image", default="", help="a busybox that all have or can pull")
+    group.add_argument(
+        "--registries-conf",
+        type=Path,
+        metavar="FILE",
+        help="a registries.conf by which our daemon pulls it; else it gets one from here",
+    )
+    group.add_argument("--runtime", default="", metavar="PATH", help="our daemon's runc")
+    group.add_argument(
+        "--parts", default="", metavar="NAMES", help=f"of {','.join(cri.PARTS)}; all by default"
     )
     return parser

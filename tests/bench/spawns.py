@@ -34,17 +34,18 @@ class Life:
 
 
 class SpawnLog:
-    """Descendants of this process while the context lasts; ``lives`` afterwards.
+    """Descendants of a process while the context lasts; ``lives`` afterwards. 0 is this process.
 
     Without the privilege, or in a kernel without process events, ``lives`` stays empty.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, root: int = 0) -> None:
         self.lives: list[Life] = []
+        self._root = root or os.getpid()
 
     def __enter__(self) -> SpawnLog:
         self._listener = subprocess.Popen(
-            [sys.executable, __file__, str(os.getpid())],
+            [sys.executable, __file__, str(self._root)],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
         )
