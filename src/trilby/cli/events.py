@@ -15,6 +15,7 @@ from trilby.errors import TrilbyError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from trilby.cri.client.connection import Connection
     from trilby.cri.event_lines import EventLine
 
     Wanted = Callable[[EventLine], bool]
@@ -74,13 +75,48 @@ async def _follow(path: str, after: int, wanted: Wanted, show: Callable[[EventLi
     from trilby.cri.proto import runtime_pb2 as pb
 
     lines = Lines()
-    with contextlib.suppress(TrilbyError):  # other runtimes remember nothing
-        lines.seed(_remembered(path))
     async with Connection(path) as connection:
+        lines.seed(await _present(connection))
+        with contextlib.suppress(TrilbyError):  # other runtimes remember nothing
+            lines.seed(_remembered(path))
         async for event in connection.stream(pb.GetEventsRequest(), pb.ContainerEventResponse):
             line = lines.line(event)
             if line.at > after and wanted(line):
                 show(line)
+
+
+async def _present(connection: Connection) -> list[EventLine]:
+    """What is there already, for its names."""
+    from trilby.cri.event_lines import EventLine
+    from trilby.cri.proto import container_pb2, sandbox_pb2
+
+    pods = await connection.call(
+        sandbox_pb2.ListPodSandboxRequest(), sandbox_pb2.ListPodSandboxResponse
+    )
+    found = {
+        pod.id: EventLine(
+            at=0, type="", pod_id=pod.id, pod=pod.metadata.name, namespace=pod.metadata.namespace
+        )
+        for pod in pods.items
+    }
+    listed = await connection.call(
+        container_pb2.ListContainersRequest(), container_pb2.ListContainersResponse
+    )
+    lines = list(found.values())
+    for one in listed.containers:
+        pod = found.get(one.pod_sandbox_id)
+        lines.append(
+            EventLine(
+                at=0,
+                type="",
+                pod_id=one.pod_sandbox_id,
+                pod=pod.pod if pod else "",
+                namespace=pod.namespace if pod else "",
+                container_id=one.id,
+                container=one.metadata.name,
+            )
+        )
+    return lines
 
 
 def _filter(filters: tuple[str, ...]) -> Wanted:

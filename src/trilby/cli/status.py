@@ -11,10 +11,10 @@ from trilby.cli.host import daemon_option
 from trilby.cli.output import human_size, json_flag, print_json
 
 if TYPE_CHECKING:
-    from trilby.cri.client.report import Condition, DaemonStatus, Pull
+    from trilby.cri.client.report import DaemonStatus, Pull
 
 INTERVAL = 1.0
-#: The daemon answers, and a condition is not well.
+#: The daemon answers, and would run no pods.
 NOT_READY = 1
 _FEATURES = {
     "recursive_read_only": "recursive read-only mounts",
@@ -29,7 +29,7 @@ _FEATURES = {
 def command(format: str, watch: bool, host: str) -> int:
     """Show how a daemon is: version, conditions, handlers, storage, pods, pulls under way.
 
-    Ends with 0 if all conditions are well, with 1 if one is not, and with 5 if no daemon answers.
+    Ends with 0 if runtime and network are ready, with 1 if not, and with 5 if no daemon answers.
     Other runtimes that serve the CRI tell less of themselves.
     """
     from trilby.cri.client.address import chosen
@@ -74,7 +74,7 @@ def text(status: DaemonStatus, path: str) -> str:
     state = "ready" if status.ready else "not ready"
     rows = [
         ("daemon", [f"{status.name} {status.version} at {path}: {state}"]),
-        ("conditions", [_condition(one) for one in status.conditions]),
+        ("conditions", _conditions(status)),
         ("handlers", _handlers(status)),
         ("storage", _storage(status)),
         (
@@ -93,11 +93,13 @@ def text(status: DaemonStatus, path: str) -> str:
     return "\n".join(lines)
 
 
-def _condition(condition: Condition) -> str:
-    if condition.status:
-        return f"{condition.type:13} yes"
-    why = ": ".join(filter(None, (condition.reason, condition.message)))
-    return f"{condition.type:13} no   {why}".rstrip()
+def _conditions(status: DaemonStatus) -> list[str]:
+    width = max((len(one.type) for one in status.conditions), default=0) + 1
+    lines = []
+    for one in status.conditions:
+        why = ": ".join(filter(None, (one.reason, one.message)))
+        lines.append(f"{one.type:{width}} {'yes' if one.status else 'no   ' + why}".rstrip())
+    return lines
 
 
 def _handlers(status: DaemonStatus) -> list[str]:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import math
+import os
 from collections.abc import AsyncIterator, Iterator, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -130,6 +131,10 @@ class RemoteEngine:
 
     async def create_container(self, sandbox_id: str, config: ContainerConfig) -> str:
         pod = self._pods.get(sandbox_id, sandbox_pb2.PodSandboxConfig())
+        if pod.log_directory and config.log_path:
+            # Other runtimes leave that to their caller, as a kubelet does it.
+            folder = os.path.dirname(f"{pod.log_directory}/{config.log_path}")
+            os.makedirs(folder, 0o755, exist_ok=True)
         answer = await self.connection.call(
             requests.create_request(sandbox_id, config, pod),
             pb.CreateContainerResponse,

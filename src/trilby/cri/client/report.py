@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import Final
 
 import msgspec
 
 from trilby.cri.client import pages
 from trilby.cri.client.errors import NotByCri
+
+#: The conditions that a kubelet waits for.
+REQUIRED: Final = ("RuntimeReady", "NetworkReady")
 
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +77,8 @@ class DaemonStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def ready(self) -> bool:
-        return all(condition.status for condition in self.conditions)
+        """By the two conditions that the CRI has; others that runtimes add are for people."""
+        return all(one.status for one in self.conditions if one.type in REQUIRED)
 
 
 def read_status(path: str) -> DaemonStatus:

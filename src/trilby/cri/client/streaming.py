@@ -142,6 +142,12 @@ class Channels:
         """Say that there is no more input, if the protocol can."""
         if self._socket.protocol == V5:
             self.send_soon(CLOSE, bytes([STDIN]))
+        else:
+            log.warning(
+                "the daemon's streams cannot say that the input has ended (%s): a command that"
+                " waits for that waits forever",
+                self._socket.protocol or "no protocol was chosen",
+            )
 
     async def close(self) -> None:
         """Break off, or say good-bye."""
