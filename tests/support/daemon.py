@@ -201,6 +201,10 @@ cni_cache_dir = "{engine.cni_cache_dir}"
 bridge_name = "{engine.bridge_name}"
 bridge_subnet = "{engine.bridge_subnet}"
 bridge_subnet_v6 = "{engine.bridge_subnet_v6}"
+[trilby.nri]
+nri_listen = "{place.root}/nri.sock"
+nri_plugin_dir = "{place.root}/nri.d"
+nri_plugin_config_dir = "{place.root}/nri-conf.d"
 """
 
 

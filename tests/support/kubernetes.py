@@ -26,12 +26,14 @@ from pathlib import Path
 
 MODULE = Path(__file__).resolve().parents[1] / "kubernetes"
 
-#: The name of a program, and its package. Those that begin with a dot are folders of ours.
+#: The name of a program, and its package. Those that begin with a dot are folders of ours; one that
+#: has a go.mod is a module of its own.
 PROGRAMS = {
     "kubelet": "k8s.io/kubernetes/cmd/kubelet",
     "agnhost": "k8s.io/kubernetes/test/images/agnhost",
     "criwire": "./criwire",
     "kubeletclient": "./kubeletclient",
+    "nriplugin": "./nriplugin",
 }
 #: Newer releases of Go do not build this Kubernetes.
 GO_VERSION = "1.26"
@@ -108,9 +110,16 @@ def _flags() -> str:
     return " ".join(("-s -w", *sets))
 
 
+def _module(package: str) -> tuple[Path, str]:
+    """The module's folder, and what the package is called from there."""
+    folder = MODULE / package
+    return (folder, ".") if (folder / "go.mod").exists() else (MODULE, package)
+
+
 def _fingerprint(package: str) -> str:
     """Tells builds apart by everything that goes into one."""
-    files = [MODULE / "go.mod", MODULE / "go.sum"]
+    module, _ = _module(package)
+    files = [module / "go.mod", module / "go.sum"]
     if package.startswith("."):
         files += sorted((MODULE / package).glob("*.go"))
     parts = [go_command()[1], os.uname().machine, _flags()]
@@ -123,9 +132,10 @@ def _build(package: str, path: Path) -> None:
     folder = Path(tempfile.mkdtemp(prefix=".build-", dir=path.parent.parent))
     try:
         command = [go_command()[0], "build", "-trimpath", "-ldflags", _flags()]
+        module, name = _module(package)
         done = subprocess.run(
-            [*command, "-o", str(folder / path.name), package],
-            cwd=MODULE,
+            [*command, "-o", str(folder / path.name), name],
+            cwd=module,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

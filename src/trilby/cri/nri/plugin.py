@@ -31,7 +31,7 @@ __all__ = ["NRI_VERSION", "Plugin"]
 log = logging.getLogger(__name__)
 
 #: The release of NRI whose interface this is.
-NRI_VERSION: Final = "v0.12.0"
+NRI_VERSION: Final = "v0.12.3"
 #: How much of pods and containers goes into one message at most; a message may have 4 MiB.
 CHUNK: Final = 3 << 20
 

@@ -73,6 +73,11 @@ def container_message(container: HookedContainer) -> pb.Container:
         linux=_linux(container, spec.linux or Linux(), spec.process),
         created_at=record.created_at,
         CDI_devices=[pb.CDIDevice(name=name) for name in record.config.cdi_devices],
+        image=pb.Image(
+            name=record.config.image.user_specified or record.config.image.image,
+            digest=record.image_ref.partition("@")[2],
+            config_digest=f"sha256:{record.image_id.removeprefix('sha256:')}",
+        ),
     )
     if spec.process is not None:
         _add_process(told, spec.process)
