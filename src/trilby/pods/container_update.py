@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import TypeVar
 
 from msgspec.structs import asdict, replace
 
-from trilby.oci.runtime import Cpu, HugepageLimit, LinuxResources, Memory
+from trilby.oci.runtime import Cpu, LinuxResources, Memory
 from trilby.pods import hooked, model_common
 from trilby.pods.engine_parts import Parts
-from trilby.pods.errors import WrongContainerState
+from trilby.pods.errors import InvalidPodConfig, RuntimeFailed, WrongContainerState
 from trilby.pods.model_common import Resources
+from trilby.pods.spec.host import detect_host
+from trilby.pods.spec.resources import build_resources
 from trilby.pods.state import ContainerLive, ContainerRecord
 from trilby.pods.state_locks import locked
 from trilby.pods.state_status import container_exit
 from trilby.system.cgroups import Cgroup
+from trilby.system.errors import CgroupFailed
+
+log = logging.getLogger(__name__)
 
 Part = TypeVar("Part", Memory, Cpu)
 
@@ -64,38 +70,65 @@ async def _apply(
     limits: LinuxResources,
     resources: Resources,
 ) -> None:
-    """Set ``limits``, and record them as ``resources``."""
+    """Set ``limits``, and record them as ``resources``: all of them, or none."""
+    config = live.config or record.config
     if limits != LinuxResources():
-        await parts.runtimes.get(record.handler).update(record.id, limits)
+        await asyncio.to_thread(_check_memory, record, limits.memory)
+        runtime = parts.runtimes.get(record.handler)
+        try:
+            await runtime.update(record.id, limits)
+        except RuntimeFailed:
+            # Some runtimes leave what they had set before the one that the kernel refused.
+            with contextlib.suppress(RuntimeFailed):
+                await runtime.update(record.id, restoring(config.resources, limits))
+            raise
     if resources.oom_score_adj is not None:
         await asyncio.to_thread(_set_oom_score, record, resources.oom_score_adj)
-    config = live.config or record.config
     merged = replace(config, resources=merge(config.resources, resources))
     parts.layout.save_container_live(record.id, replace(live, config=merged))
 
 
 def runtime_resources(resources: Resources) -> LinuxResources:
-    """What ``update`` of the runtime is told: only what is set."""
-    memory = Memory(
-        limit=resources.memory_limit or None,
-        swap=resources.memory_swap_limit or resources.memory_limit or None,
+    """What ``update`` of the runtime is told: only what is set, and what this host can limit."""
+    limits, warnings = build_resources(resources, detect_host().limits)
+    for warning in warnings:
+        log.warning("updating resources: %s", warning)
+    return limits
+
+
+def restoring(old: Resources, tried: LinuxResources) -> LinuxResources:
+    """The ``old`` limits for all that was ``tried``; what was not limited is not, again."""
+    before = runtime_resources(old)
+    memory, cpu = before.memory or Memory(), before.cpu or Cpu()
+    if tried.memory is not None:
+        memory = replace(memory, limit=memory.limit or -1, swap=memory.swap or memory.limit or -1)
+    if tried.cpu is not None and tried.cpu.quota is not None:
+        cpu = replace(cpu, quota=cpu.quota or -1)
+    return replace(
+        before,
+        memory=memory if tried.memory is not None else None,
+        cpu=cpu if tried.cpu is not None and cpu != Cpu() else None,
     )
-    cpu = Cpu(
-        shares=resources.cpu_shares or None,
-        quota=resources.cpu_quota or None,
-        period=resources.cpu_period or None,
-        cpus=resources.cpuset_cpus,
-        mems=resources.cpuset_mems,
-    )
-    return LinuxResources(
-        memory=memory if memory != Memory() else None,
-        cpu=cpu if cpu != Cpu() else None,
-        hugepage_limits=tuple(
-            HugepageLimit(page_size=item.page_size, limit=item.limit)
-            for item in resources.hugepage_limits
-        ),
-        unified=resources.unified,
-    )
+
+
+def _check_memory(record: ContainerRecord, memory: Memory | None) -> None:
+    """A limit below what is used would, on cgroup v2, kill the container in place of an error."""
+    if memory is None or memory.limit is None or memory.limit <= 0:
+        return
+    cgroup = Cgroup(record.cgroup)
+    try:
+        if cgroup.hierarchies.unified:
+            used = int(cgroup.read("memory", "memory.current"))
+        else:
+            used = int(cgroup.read("memory", "memory.usage_in_bytes"))
+    except (CgroupFailed, ValueError):
+        return  # the runtime will say
+    if memory.limit < used:
+        raise InvalidPodConfig(
+            f"updating container {record.config.name}: it uses {used} bytes of memory, more than"
+            f" the new limit of {memory.limit}",
+            hint="ask again when it uses less",
+        )
 
 
 def recorded(limits: LinuxResources) -> Resources:
