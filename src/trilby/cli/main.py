@@ -28,11 +28,11 @@ COMMANDS = {
 EXIT_STATUS = """\b
 Exit status:
   0    success
-  1    failure of another kind than those below; `pod run`: the pod failed
+  1    another failure; `pod run`: the pod failed; `status`: not ready
   2    wrong usage, an invalid manifest or configuration file
   3    no such image, pod, container, repository or file
   4    credentials missing, wrong or insufficient
-  5    a registry or another peer did not answer usably
+  5    a registry, the daemon or another peer did not answer usably
   6    data does not match its digest, length or format
   7    forbidden by policy.json or registries.conf
   8    the store, its disk or its locks failed
@@ -41,7 +41,7 @@ Exit status:
   143  terminated (SIGTERM), likewise
   `pod exec` exits with the command's own status; 125, 126 and 127 as podman exec"""
 
-HELP = """Images, layers and pods in the formats of the ecosystem, without a daemon.
+HELP = """Images, layers and pods in the formats of the ecosystem, without a daemon or with one.
 
 The store is shared with podman, skopeo, buildah and CRI-O; registries.conf, policy.json,
 auth.json, storage.conf and CNI conflists are read where they read them."""

@@ -229,8 +229,9 @@ def exit_rows() -> tuple[list[tuple[str, str]], list[str]]:
 def _environment(page: Page, node: Node) -> None:
     rows = list(ENVIRONMENT) if len(node.words) == 1 else []
     for param in node.command.params:
-        if isinstance(param, click.Option) and isinstance(param.envvar, str):
-            rows.append((param.envvar, f"The same as {param.opts[-1]}."))
+        if isinstance(param, click.Option) and param.envvar:
+            names = [param.envvar] if isinstance(param.envvar, str) else list(param.envvar)
+            rows.append((", ".join(names), f"The same as {param.opts[-1]}."))
     if rows:
         page.section("ENVIRONMENT")
         for name, meaning in rows:

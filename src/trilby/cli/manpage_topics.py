@@ -39,6 +39,10 @@ POD: Final[tuple[File, ...]] = (
     ("/var/lib/containers/storage/trilby", "Records of pods and containers, and their logs."),
     ("/run/containers/storage/trilby", "Bundles, pinned namespaces, locks and exit codes."),
 )
+DAEMON: Final[tuple[File, ...]] = (
+    ("/run/trilby/trilby.sock", "The daemon's socket: the CRI, and pages for the commands."),
+    ("/etc/trilby/trilby.conf", "Its settings; see trilby.conf(5)."),
+)
 
 RELATED: Final[dict[tuple[str, ...], tuple[str, ...]]] = {
     ("trilby",): ("trilby.conf(5)", "podman(1)", "skopeo(1)", "containers-storage.conf(5)"),
@@ -57,6 +61,8 @@ RELATED: Final[dict[tuple[str, ...], tuple[str, ...]]] = {
     ("trilby", "logout"): ("podman-logout(1)", "containers-auth.json(5)"),
     ("trilby", "pod"): ("trilby.conf(5)", "crun(1)", "runc(8)", "conmon(8)"),
     ("trilby", "pod", "run"): ("trilby.conf(5)", "podman-kube-play(1)"),
+    ("trilby", "status"): ("trilby.conf(5)", "crictl(1)"),
+    ("trilby", "events"): ("podman-events(1)", "crictl(1)"),
 }
 
 
@@ -69,6 +75,10 @@ EXITS: Final[dict[tuple[str, ...], tuple[str, ...]]] = {
     ("trilby", "pod", "attach"): (
         "The status of the container; 0 after detaching.",
         "What an error means is told in trilby(1).",
+    ),
+    ("trilby", "status"): (
+        "0 if runtime and network are ready, 1 if not, 5 if no daemon answers.",
+        "What the other numbers mean is told in trilby(1).",
     ),
     ("trilby", "pod", "run"): (
         "0 if the pod succeeded, 1 if it failed; 130 or 143 if SIGINT or SIGTERM ended it.",
@@ -107,6 +117,8 @@ def files_of(words: tuple[str, ...]) -> tuple[File, ...]:
             return (*STORE, *REGISTRY, *POD)
         case ("image", "pull" | "push" | "copy") | ("image",):
             return (*STORE, *REGISTRY)
+        case ("status" | "events",) | ("pod", "trace"):
+            return DAEMON
         case ("pod", *_):
             return (*POD, *STORE)
         case ("login" | "logout",):

@@ -259,9 +259,9 @@ def test_attach(daemon: Commands, hello: str) -> None:
     )
     assert process.stdin is not None and process.stdout is not None
     try:
-        process.stdin.write(b"to and fro\n")
+        process.stdin.write(b"there and back\n")
         process.stdin.flush()
-        assert process.stdout.readline() == b"to and fro\n"
+        assert process.stdout.readline() == b"there and back\n"
         daemon.trilby("pod", "stop", "-t", "0", hello)
         assert process.wait(20) == 137
     finally:

@@ -24,7 +24,7 @@ ALIASES = {"list": "ps", "ls": "ps", "remove": "rm"}
 command = LazyGroup(
     "pod",
     COMMANDS,
-    help="Run Kubernetes Pod manifests on this machine, without a kubelet and without a daemon.",
+    help="Run Kubernetes Pod manifests on this machine without a kubelet; --host asks a daemon.",
     epilog="POD is a pod's name, namespace/name, uid, or the beginning of its id.",
     aliases=ALIASES,
 )

@@ -1,6 +1,6 @@
 """Pods as `trilby pod ps` and `inspect` show them: nothing is changed.
 
-States come from state files or from a daemon; manifests from the folders of pods that were run here.
+States come from state files or from a daemon; manifests from the folders of pods run from here.
 """
 
 from __future__ import annotations
