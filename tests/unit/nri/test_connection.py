@@ -4,63 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import struct
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.support.nri_peer import Peer, peer_of
 
 from trilby.cri.nri import mux, ttrpc
 from trilby.cri.nri.connection import CALLS, PACKAGE, Connection, Service
 from trilby.cri.nri.errors import CallRefused, Disconnected, MessageTooLong, PluginTimeout
 from trilby.cri.nri.proto import ttrpc_pb2 as pb
-
-
-class Peer:
-    """The plugin's end: reads and writes messages."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.writer = writer
-        self._reader = reader
-        self._streams = mux.Demultiplexer()
-        self._readers = {1: ttrpc.MessageReader(), 2: ttrpc.MessageReader()}
-        self._found: list[tuple[int, ttrpc.Message]] = []
-
-    async def receive(self) -> tuple[int, ttrpc.Message]:
-        async with asyncio.timeout(5):
-            while not self._found:
-                data = await self._reader.read(65536)
-                assert data, "the connection was closed"
-                for stream, piece in self._streams.feed(data):
-                    self._found += [(stream, one) for one in self._readers[stream].feed(piece)]
-        return self._found.pop(0)
-
-    def send(self, stream: int, number: int, kind: int, data: bytes) -> None:
-        self.writer.write(mux.frames(stream, ttrpc.encode(ttrpc.Message(number, kind, 0, data))))
-
-    def answer(self, number: int, payload: bytes = b"", code: int = 0, text: str = "") -> None:
-        response = pb.Response(status=pb.Status(code=code, message=text), payload=payload)
-        self.send(mux.PLUGIN, number, ttrpc.RESPONSE, response.SerializeToString())
-
-    def call(
-        self, number: int, method: str, payload: bytes = b"", service: str = "Runtime"
-    ) -> None:
-        request = pb.Request(service=f"{PACKAGE}.{service}", method=method, payload=payload)
-        self.send(mux.RUNTIME, number, ttrpc.REQUEST, request.SerializeToString())
-
-    async def response(self) -> tuple[int, pb.Response]:
-        stream, message = await self.receive()
-        assert (stream, message.kind) == (mux.RUNTIME, ttrpc.RESPONSE)
-        return message.call, pb.Response.FromString(message.data)
-
-    async def ended(self) -> bool:
-        async with asyncio.timeout(5):
-            try:
-                while await self._reader.read(65536):
-                    pass
-            except ConnectionResetError:
-                pass
-        return True
 
 
 async def upper(method: str, payload: bytes) -> bytes:
@@ -75,16 +28,9 @@ async def upper(method: str, payload: bytes) -> bytes:
 
 @contextlib.asynccontextmanager
 async def connected(service: Service = upper) -> AsyncIterator[tuple[Connection, Peer]]:
-    ours, theirs = socket.socketpair()
     connection = Connection(service)
-    loop = asyncio.get_running_loop()
-    await loop.connect_accepted_socket(lambda: connection, ours)
-    reader, writer = await asyncio.open_unix_connection(sock=theirs)
-    try:
-        yield connection, Peer(reader, writer)
-    finally:
-        connection.close()
-        writer.close()
+    async with peer_of(connection) as peer:
+        yield connection, peer
 
 
 async def test_calls_in_both_directions_at_once() -> None:
