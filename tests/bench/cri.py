@@ -12,9 +12,9 @@ from pathlib import Path
 import msgspec
 from tests.bench import cri_phases, cri_table, usage
 from tests.bench.cri_daemon import BenchDaemon, bench_daemon
-from tests.bench.cri_side import OURS, POLITE, SLEEP, Peer, Pod, Side
 from tests.bench.place import Place
 from tests.bench.report import Section
+from tests.support.cri_side import OURS, POLITE, SLEEP, Peer, Pod, Side
 
 from trilby.cri.proto import stats_pb2
 

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.bench.cri_side import OURS, Peer
 from tests.support import pods
+from tests.support.cri_side import OURS, Peer
 from tests.support.daemon import DaemonProcess
 
 from trilby.system.mount_table import unmount_tree

@@ -7,11 +7,11 @@ import time
 
 from tests.bench import pod_phases, usage
 from tests.bench.cri_daemon import BenchDaemon
-from tests.bench.cri_side import POLITE, Side
 from tests.bench.measure import median
 from tests.bench.pod_phases import Span
 from tests.bench.report import Line, Section
 from tests.bench.spawns import SpawnLog
+from tests.support.cri_side import POLITE, Side
 
 from trilby.cri.client import pages
 from trilby.pods.trace import Stage

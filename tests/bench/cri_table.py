@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import msgspec
-from tests.bench.cri_side import OURS, Side
 from tests.bench.measure import median
 from tests.bench.report import Line
+from tests.support.cri_side import OURS, Side
 
 
 def p99(values: Sequence[float]) -> float:

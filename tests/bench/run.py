@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.bench import cri, listing, place, pods, pull, report, soak, stats
-from tests.bench.cri_side import parse_peer
+from tests.support.cri_side import parse_peer
 
 Benchmark = Callable[[place.Place, int], list[report.Section]]
 

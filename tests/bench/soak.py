@@ -5,18 +5,14 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sys
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 from tests.bench import report
-from tests.bench.cri_daemon import BenchDaemon, bench_daemon
-from tests.bench.cri_side import POLITE, SLEEP, Side
+from tests.bench.cri_daemon import bench_daemon
 from tests.bench.place import Place
-from tests.support.counters import count
-
-from trilby.cri.errors import CriError
-from trilby.cri.proto import container_pb2, stats_pb2
+from tests.support.cri_side import Side
+from tests.support.lives import life, settled_count
 
 EVERY = 25
 #: Modules are imported, caches filled, and the traces of the last pods come to be.
@@ -78,90 +74,6 @@ async def _soak(directory: Path, rounds: int) -> list[tuple[int, Sample]]:
                 samples.append((number, await settled_count(daemon)))
                 _say(number, samples[-1][1])
         return samples
-
-
-async def settled_count(daemon: BenchDaemon) -> Sample:
-    """What it holds when the last pod's ends are over: monitors end a moment after."""
-    for _ in range(40):
-        now = count(daemon.place, daemon.pid)
-        await asyncio.sleep(0.05)
-        if now["processes"] <= 1:
-            break
-    return count(daemon.place, daemon.pid)
-
-
-async def life(side: Side, number: int) -> None:
-    """One pod from beginning to end, with what can go wrong."""
-    sandbox = await side.run_sandbox()
-    container = await side.create(sandbox, "main", POLITE)
-    await side.start(container)
-    await side.exec(container, "sh", "-c", "echo hello >/proc/1/fd/1")
-    await _OTHERS[number % len(_OTHERS)](side, sandbox, container)
-    await side.call(stats_pb2.ListPodSandboxStatsRequest(), stats_pb2.ListPodSandboxStatsResponse)
-    status = container_pb2.ContainerStatusRequest(container_id=container, verbose=True)
-    found = await side.call(status, container_pb2.ContainerStatusResponse)
-    log = Path(found.status.log_path)
-    assert log.read_bytes().endswith(b" stdout F hello\n"), log.read_bytes()
-    log.rename(f"{log}.1")
-    reopen = container_pb2.ReopenContainerLogRequest(container_id=container)
-    await side.call(reopen, container_pb2.ReopenContainerLogResponse)
-    assert len((await side.containers()).containers) >= 1
-    await side.stop(container, 10)
-    await side.stop_sandbox(sandbox)
-    if number % 2:
-        remove = container_pb2.RemoveContainerRequest(container_id=container)
-        await side.call(remove, container_pb2.RemoveContainerResponse)
-    await side.remove_sandbox(sandbox)
-    assert len((await side.sandboxes()).items) == 0
-
-
-async def _nothing(side: Side, sandbox: str, container: str) -> None:
-    return
-
-
-async def _too_long(side: Side, sandbox: str, container: str) -> None:
-    request = container_pb2.ExecSyncRequest(
-        container_id=container, cmd=["sh", "-c", "sleep 100 & sleep 100"], timeout=1
-    )
-    await _refused(side.call(request, container_pb2.ExecSyncResponse))
-
-
-async def _no_program(side: Side, sandbox: str, container: str) -> None:
-    missing = await side.create(sandbox, "missing", ("/no/such/program",))
-    await _refused(side.start(missing))
-    await _refused(side.exec(container, "/no/such/program"))
-
-
-async def _killed(side: Side, sandbox: str, container: str) -> None:
-    other = await side.create(sandbox, "other", SLEEP)
-    await side.start(other)
-    await side.stop(other, 0)
-    await _refused(side.exec(other, "true"))
-
-
-async def _gone(side: Side, sandbox: str, container: str) -> None:
-    for pause in (0.002, 0.02, 0.05):
-        making = asyncio.ensure_future(side.create(sandbox, f"late{pause}", SLEEP))
-        await asyncio.wait([making], timeout=pause)
-        making.cancel()
-        await asyncio.gather(making, return_exceptions=True)
-
-
-_OTHERS: tuple[Callable[[Side, str, str], Awaitable[None]], ...] = (
-    _nothing,
-    _too_long,
-    _no_program,
-    _killed,
-    _gone,
-)
-
-
-async def _refused(call: Awaitable[object]) -> None:
-    try:
-        await call
-    except CriError:
-        return
-    raise AssertionError("it should have been refused")
 
 
 def _say(number: int, sample: Sample) -> None:

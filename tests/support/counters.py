@@ -17,6 +17,7 @@ def count(place: Place, pid: int) -> dict[str, int]:
     """By name; memory and sizes in KiB. ``pid`` is the daemon's."""
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     ours = [line for line in mounts if f" {place.root}/" in line]
+    daemons = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
     files = list(_files(place.root))
     status = _status(pid)
     return {
@@ -25,7 +26,7 @@ def count(place: Place, pid: int) -> dict[str, int]:
         "threads": int(status["Threads"]),
         "processes": sum(1 for _ in _processes(place, pid)),
         "mounts": len(ours),
-        "daemon's mounts": len(Path(f"/proc/{pid}/mountinfo").read_text().splitlines()),
+        "daemon's mounts": sum(f" {place.root}/" in line for line in daemons),
         "pinned namespaces": sum(" - nsfs " in line for line in ours),
         "cgroups": sum(1 for _ in _cgroups(place)),
         "bridge ports": len(_listed(f"/sys/class/net/{place.bridge}/brif")),
