@@ -96,9 +96,10 @@ class Host:
             launcher.wait(10)
 
     def popen(self, *command: str | Path) -> subprocess.Popen[bytes]:
-        """A program with pipes."""
+        """A program with pipes, not in the host's process namespace: its end is the caller's."""
         pipe = subprocess.PIPE
-        return subprocess.Popen(self._argv(command), stdin=pipe, stdout=pipe, stderr=pipe)
+        words = [word for word in self._argv(command) if word != "-p"]
+        return subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe)
 
     def _argv(
         self, command: Sequence[str | Path], environment: Mapping[str, str] | None = None

@@ -36,7 +36,7 @@ def check_host(node: Node) -> None:
     wait_for(lambda: not kubelets(), what, kubelets, 20)
     node.kubelet.end()
     node.trilby("pod", "rm", "--all", "--force")
-    assert node.trilby_pods() == []
+    assert (node.sandboxes(), node.containers()) == ([], [])
     found = partial(_explain, lambda: leftovers(node))
     wait_for(lambda: not found(), "nothing to be left", found, 5)
 

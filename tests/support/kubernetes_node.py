@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
+from tests.support.criwire import caller
 from tests.support.kubernetes import program
 from tests.support.kubernetes_host import ADDRESS, ROOT, Host, Process, fresh_host
 from tests.support.pods import APPLETS, GROUP, PASSWD
@@ -34,6 +35,8 @@ REGISTRY = "localhost:5000"
 BUSYBOX = "localhost/busybox:test"
 AGNHOST = "localhost/agnhost:test"
 PORT = 10250
+READY = "SANDBOX_READY"
+RUNNING = "CONTAINER_RUNNING"
 #: What is not said here is the kubelet's default.
 KUBELET: dict[str, object] = {
     "apiVersion": "kubelet.config.k8s.io/v1beta1",
@@ -125,15 +128,37 @@ class Node:
         wait_for(lambda: not self._runs(set(pods)), f"the end of {pods}", self.logs)
 
     def _runs(self, pods: set[str]) -> bool:
-        known = {pod["metadata"]["name"] for pod in self.pods()} & pods
-        alive = {found["name"] for found in self.trilby_pods() if found["phase"] == "ready"}
-        return bool(known) or bool(alive & pods)
+        known = {pod["metadata"]["name"] for pod in self.pods()}
+        alive = {one["metadata"]["name"] for one in self.sandboxes() if one["state"] == READY}
+        return bool((known | alive) & pods)
 
-    def trilby_pods(self) -> list[dict[str, Any]]:
-        """What ``trilby pod ps`` has to say."""
-        found = json.loads(self.trilby("pod", "ps", "--format=json"))
+    def call(self, rpc: str, **request: Any) -> dict[str, Any]:
+        """The response of an RPC of the runtime, by the Go module of the real API."""
+        with caller(str(self.host.path(SOCKET))) as daemon:
+            return daemon.call(rpc, **request).only
+
+    def sandboxes(self) -> list[dict[str, Any]]:
+        """The runtime's sandboxes, those that were stopped too."""
+        found = self.call("RuntimeService/ListPodSandbox")["items"]
         assert isinstance(found, list)
         return found
+
+    def containers(self, pod: str = "") -> list[dict[str, Any]]:
+        """The runtime's containers, all or those of one pod."""
+        labels = {"io.kubernetes.pod.name": pod} if pod else {}
+        request = {"label_selector": labels}
+        found = self.call("RuntimeService/ListContainers", filter=request)["containers"]
+        assert isinstance(found, list)
+        return found
+
+    def images(self) -> set[str]:
+        """The names of the runtime's images."""
+        found = self.call("ImageService/ListImages")["images"]
+        return {name for image in found for name in image["repo_tags"]}
+
+    def wait(self, look: Callable[[], object], what: str, timeout: float = 30) -> None:
+        """Wait for anything; a failure shows both daemons' logs."""
+        wait_for(look, what, self.logs, timeout)
 
     def pods(self) -> list[Pod]:
         """All pods with their status, as the kubelet tells them."""
@@ -181,6 +206,10 @@ class Node:
     ) -> subprocess.CompletedProcess[bytes]:
         """tests/kubernetes/kubeletclient, which streams as the API server does."""
         return self.host.run(program("kubeletclient"), *words, stdin=stdin, check=check)
+
+    def start_client(self, *words: str) -> subprocess.Popen[bytes]:
+        """The same with pipes, still running."""
+        return self.host.popen(program("kubeletclient"), *words)
 
     def get(self, path: str) -> bytes:
         """A page of the kubelet's API. Raises OSError."""

@@ -30,7 +30,8 @@ def node() -> Iterator[Node]:
         node.remove(*(pod["metadata"]["name"] for pod in node.pods()))
         check_host(node)
     check_machine(name, before)
-    shutil.rmtree(directory)
+    if not os.environ.get("KEEP"):
+        shutil.rmtree(directory)
 
 
 @pytest.fixture

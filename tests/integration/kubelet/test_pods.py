@@ -7,12 +7,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from tests.support.criwire import caller
+from tests.integration.kubelet.manifests import SLEEP, container, pod
 from tests.support.kubernetes_host import ADDRESS
 from tests.support.kubernetes_node import (
     AGNHOST,
-    BUSYBOX,
-    SOCKET,
     Node,
     Pod,
     containers,
@@ -20,28 +18,6 @@ from tests.support.kubernetes_node import (
 )
 
 pytestmark = pytest.mark.timeout(900)  # the kubelet may have to be built
-
-SLEEP = "trap 'exit 0' TERM; while :; do sleep 0.1; done"
-
-
-def container(name: str, *command: str, image: str = BUSYBOX, **more: object) -> dict[str, Any]:
-    return {
-        "name": name,
-        "image": image,
-        "imagePullPolicy": "Never",
-        "command": list(command) or ["sh", "-c", SLEEP],
-        **more,
-    }
-
-
-def pod(name: str, *main: dict[str, Any], **spec: object) -> Pod:
-    metadata = {"name": name, "labels": {"app": name}, "annotations": {"note": 'a "quoted" one'}}
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": metadata,
-        "spec": {"containers": list(main), "terminationGracePeriodSeconds": 5, **spec},
-    }
 
 
 def limits(cpu: str, memory: str) -> dict[str, str]:
@@ -122,12 +98,6 @@ def web(node: Node) -> Iterator[str]:
     node.wait_ready(name)
     yield name
     node.remove(name)
-
-
-def status(node: Node) -> dict[str, Any]:
-    """What the daemon says of itself."""
-    with caller(str(node.host.path(SOCKET))) as daemon:
-        return daemon.call("RuntimeService/Status").only
 
 
 def run(node: Node, name: str, inside: str, *command: str) -> str:
@@ -271,7 +241,7 @@ def test_a_shared_process_namespace(node: Node, run_pod: Callable[[Pod], str]) -
 
 
 def test_a_pod_with_users_of_its_own(node: Node, run_pod: Callable[[Pod], str]) -> None:
-    handlers = status(node)["runtime_handlers"]
+    handlers = node.call("RuntimeService/Status")["runtime_handlers"]
     if not any(one["features"]["user_namespaces"] for one in handlers if one["name"] == ""):
         pytest.skip("the OCI runtime that is installed has no mounts with mapped ids")
     main = container("main", volumeMounts=[{"name": "volume", "mountPath": "/volume"}])
