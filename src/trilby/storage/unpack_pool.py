@@ -13,13 +13,14 @@ from collections.abc import Callable
 
 from trilby.storage.tarerrors import CorruptLayer, LayerWriteError, UnsafeLayer
 from trilby.storage.unpack_job import Job, Totals
-from trilby.storage.unpack_worker import decode_totals, encode_job
+from trilby.storage.unpack_worker import IDLE_SECONDS, decode_totals, encode_job
 from trilby.system.process_child import Child, CommandFailed, describe_status
 
 _log = logging.getLogger(__name__)
 _CHUNK = 256 * 1024
 _PIPE_SIZE = 1 << 20
 _MAX_WORKERS = max(1, min(4, len(os.sched_getaffinity(0))))
+_TIDY = IDLE_SECONDS + 0.5  # seconds after which an idle worker has left
 _PATIENCE = 2.0  # seconds to wait for a worker while all are busy
 _PACKAGES = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 _BOOT = (
@@ -142,6 +143,7 @@ class Pool:
         self._busy = 0
         self._limit = limit
         self._change = threading.Condition()
+        self._tidying: threading.Timer | None = None
 
     def warm_up(self, count: int) -> None:
         """Have `count` workers (at most the limit) ready or starting."""
@@ -151,6 +153,7 @@ class Pool:
                 if len(self._idle) + self._busy >= min(count, self._limit):
                     return
                 self._idle.append(Worker())
+                self._tidy_later()
 
     def take(self) -> Worker | None:
         """Return a worker, started if need be; None if all stay busy for a while."""
@@ -173,7 +176,22 @@ class Pool:
             self._busy -= 1
             if usable:
                 self._idle.append(worker)
+                self._tidy_later()
             self._change.notify()
+
+    def _tidy_later(self) -> None:
+        """A daemon that pulls nothing for long shall not keep the dead and their pipes."""
+        if self._tidying is None:
+            self._tidying = threading.Timer(_TIDY, self._tidy)
+            self._tidying.daemon = True
+            self._tidying.start()
+
+    def _tidy(self) -> None:
+        with self._change:
+            self._tidying = None
+            self._bury()
+            if self._idle:
+                self._tidy_later()
 
     def _bury(self) -> None:
         for worker in [worker for worker in self._idle if not worker.alive()]:
@@ -184,6 +202,9 @@ class Pool:
         """End the idle workers."""
         with self._change:
             idle, self._idle = self._idle, []
+            if self._tidying is not None:
+                self._tidying.cancel()
+                self._tidying = None
         for worker in idle:
             worker.stop()
 

@@ -6,6 +6,7 @@ import gzip
 import os
 import random
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -120,3 +121,20 @@ def test_errors_come_through(tmp_path: Path) -> None:
             owners=OWNERS,
             where="worker",
         )
+
+
+def test_idle_workers_that_left_are_buried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has to ask for another one: no zombie and no pipe stays."""
+    monkeypatch.setattr(unpack_pool, "_TIDY", 0.1)
+    pool = unpack_pool.Pool(1)
+    pipes = len(os.listdir("/proc/self/fd"))
+    pool.warm_up(1)
+    [worker] = pool._idle
+    os.kill(worker._child.pid, signal.SIGKILL)
+    end = time.monotonic() + 10
+    while pool._idle and time.monotonic() < end:
+        time.sleep(0.01)
+    assert pool._idle == []
+    assert len(os.listdir("/proc/self/fd")) == pipes
+    assert not os.path.exists(f"/proc/{worker._child.pid}")
+    pool.close()
