@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable
 
@@ -45,7 +46,10 @@ async def port_forward(parts: Parts, sandbox_id: str, port: int) -> socket.socke
             return connection
         except (OSError, TimeoutError) as error:
             connection.close()
-            problems.append(f"{address}: {getattr(error, 'strerror', '') or 'no answer'}")
+            # asyncio's own text names the address again instead of the reason.
+            problems.append(
+                f"{address}: {os.strerror(error.errno) if error.errno else 'no answer'}"
+            )
         except BaseException:
             connection.close()
             raise
