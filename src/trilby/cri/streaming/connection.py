@@ -21,6 +21,8 @@ HIGH: Final = 1 << 18
 LOW: Final = 1 << 16
 #: Only answers to the client itself, such as to pings, can wait to be sent in such a number.
 FLOOD: Final = 1 << 20
+# What a piece that waits to be sent costs apart from its bytes.
+_OVERHEAD: Final = 256
 # How long a client has, after everything was said, to close its end.
 LINGER: Final = 5.0
 # How often a client that is not read from is looked at, whether it is still there.
@@ -49,6 +51,8 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._room = asyncio.Event()
         self._room.set()
+        # What was written since there was no room any more.
+        self._waiting = 0
         self._touched = self._loop.time()
         self._idle: asyncio.TimerHandle | None = None
         self._look: asyncio.TimerHandle | None = None
@@ -85,6 +89,7 @@ class Connection(asyncio.Protocol):
         self._room.clear()
 
     def resume_writing(self) -> None:
+        self._waiting = 0
         self._room.set()
 
     # What the server calls
@@ -112,10 +117,13 @@ class Connection(asyncio.Protocol):
         """See Carrier."""
         if self._transport is not None and not self.gone:
             self._touched = self._loop.time()
-            self._transport.writelines(pieces)
-            if self._transport.get_write_buffer_size() > FLOOD:
-                _log.warning("a streaming client asks much and reads nothing: cut off")
-                self.abort()
+            # Not writelines(): it does not say when there is no room any more (CVE-2024-12254).
+            self._transport.write(b"".join(pieces))
+            if not self._room.is_set():
+                self._waiting += sum(map(len, pieces)) + _OVERHEAD
+                if self._waiting > FLOOD:
+                    _log.warning("a streaming client asks much and reads nothing: cut off")
+                    self.abort()
 
     async def drain(self) -> None:
         """See Carrier. Others get their turn, also when there is always room."""
