@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 from pathlib import Path
@@ -10,9 +11,12 @@ import pytest
 from tests.support.daemon import IMAGE, DaemonProcess
 from tests.support.kubernetes import program
 from tests.support.nri import plugin
+from tests.support.nri_peer import Peer, peer_at
 from tests.support.pods import Place
 
-from trilby.cri.proto import common_pb2, container_pb2, sandbox_pb2
+from trilby.cri.nri import mux
+from trilby.cri.nri.proto import plugin_pb2 as pb
+from trilby.cri.proto import common_pb2, container_pb2, sandbox_pb2, stats_pb2
 from trilby.errors import TrilbyError
 
 pytestmark = pytest.mark.timeout(300)  # the Go program may have to be built
@@ -341,4 +345,86 @@ async def test_plugins_of_a_killed_daemon_can_join_the_next(
     async with plugin(nri) as told:
         assert (await told.expect("Synchronize"))["more"]["pods"] == [sandbox]
         await trilbyd.run(sandbox)
+        await told.expect("PostStartContainer")
+
+
+async def test_a_container_in_another_cgroup(
+    trilbyd: DaemonProcess, nri: str, place: Place
+) -> None:
+    path = f"{place.cgroup_parent}/elsewhere"
+    async with plugin(nri, adjust={"linux": {"cgroupsPath": path}}):
+        sandbox = await trilbyd.run_pod()
+        container = await trilbyd.run(sandbox)
+        code, out = await trilbyd.exec(container, "cat", "/proc/self/cgroup")
+        assert code == 0 and f":{path}".encode() in out
+    request = stats_pb2.ContainerStatsRequest(container_id=container)
+    stats = (await trilbyd.call(request, stats_pb2.ContainerStatsResponse)).stats
+    assert stats.memory.usage_bytes.value > 0
+    async with plugin(nri, adjust={"linux": {"cgroupsPath": "no path"}}):
+        with pytest.raises(TrilbyError, match="no cgroup path: 'no path'"):
+            await trilbyd.create(sandbox, "other")
+
+
+async def test_nothing_is_lost_while_plugins_join(trilbyd: DaemonProcess, nri: str) -> None:
+    sandbox = await trilbyd.run_pod()
+
+    async def make(number: int) -> str:
+        return await trilbyd.create(sandbox, f"c{number}")
+
+    async with plugin(nri, "first", "10"):
+        making = [asyncio.ensure_future(make(number)) for number in range(4)]
+        async with plugin(nri, "late", "20", delay={"Synchronize": 300}, joined=False) as late:
+            await late.expect("Synchronize")
+            making += [asyncio.ensure_future(make(number)) for number in range(4, 8)]
+            containers = await asyncio.gather(*making)
+            known = (await late.expect("Synchronize"))["more"]["containers"]
+            told = [
+                said["container"]["id"]
+                for said in late.events
+                if said["event"] == "CreateContainer"
+            ]
+            assert sorted([*known, *told]) == sorted(containers)
+            assert len(told) >= 4
+
+
+async def evict(peer: Peer, other: str) -> None:
+    """A plugin that wants another container's end when one is created."""
+    create, stop = 1 << (pb.CREATE_CONTAINER - 1), 1 << (pb.STOP_CONTAINER - 1)
+    await peer.register(events=create | stop)
+    number, _, _ = await peer.request(pb.SynchronizeRequest)
+    peer.reply(number, pb.SynchronizeResponse())
+    number, _, _ = await peer.request(pb.CreateContainerRequest)
+    answer = pb.CreateContainerResponse()
+    answer.evict.add(container_id=other, reason="the new one is better")
+    peer.reply(number, answer)
+    number, _, request = await peer.request(pb.StopContainerRequest)
+    assert request.container.id == other
+    peer.reply(number, pb.StopContainerResponse())
+
+
+async def test_a_container_is_evicted(trilbyd: DaemonProcess, nri: str) -> None:
+    sandbox = await trilbyd.run_pod()
+    other = await trilbyd.run(sandbox, "other")
+    async with peer_at(nri) as peer:
+        evicting = asyncio.ensure_future(evict(peer, other))
+        # Its creation waits until the plugin has joined, or comes before: then there is another.
+        for number in range(100):
+            await trilbyd.create(sandbox, f"c{number}")
+            if evicting.done():
+                break
+        await asyncio.wait_for(evicting, 20)
+    status = await trilbyd.status(other)
+    assert (status.state, status.exit_code) == (container_pb2.CONTAINER_EXITED, 137)
+
+
+@pytest.mark.parametrize(
+    "data", [b"\xff" * 64, mux.frames(2, b"\0\0\0\1\0\0\0\1\1\0x")], ids=["no frame", "no call"]
+)
+async def test_what_is_no_plugin_harms_nobody(
+    trilbyd: DaemonProcess, nri: str, data: bytes
+) -> None:
+    async with peer_at(nri) as stranger, plugin(nri) as told:
+        stranger.writer.write(data)
+        assert await stranger.ended()
+        await trilbyd.run(await trilbyd.run_pod())
         await told.expect("PostStartContainer")
