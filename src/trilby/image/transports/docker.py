@@ -39,18 +39,14 @@ T = TypeVar("T")
 async def open_source(rest: str, context: ImageContext) -> DockerSource:
     """Raises InvalidReference, ConfigError, RegistryBlocked. Nothing is sent yet."""
     reference = parse_name(rest)
-    registries = await asyncio.to_thread(
-        load_registries, context.registries_conf, context.registries_conf_dir
-    )
+    registries = await asyncio.to_thread(_registries, context)
     return DockerSource(reference, registries, context)
 
 
 async def open_destination(rest: str, context: ImageContext) -> DockerDestination:
     """Raises InvalidReference, ConfigError, RegistryBlocked, CredentialsError."""
     reference = parse_name(rest)
-    registries = await asyncio.to_thread(
-        load_registries, context.registries_conf, context.registries_conf_dir
-    )
+    registries = await asyncio.to_thread(_registries, context)
     endpoint = registries.destination(reference)
     client = await connect(
         endpoint.reference,
@@ -60,6 +56,12 @@ async def open_destination(rest: str, context: ImageContext) -> DockerDestinatio
     )
     where = await asyncio.to_thread(load_registries_d, context.registries_d)
     return DockerDestination(reference, client, where.lookaside(reference))
+
+
+def _registries(context: ImageContext) -> Registries:
+    """registries.conf, and what the caller says besides."""
+    found = load_registries(context.registries_conf, context.registries_conf_dir)
+    return msgspec.structs.replace(found, insecure_hosts=context.insecure_registries)
 
 
 def parse_name(rest: str) -> Reference:
