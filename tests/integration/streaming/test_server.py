@@ -145,6 +145,18 @@ async def test_idle_connections_are_closed(engine: Engine, container: str) -> No
     await server.close()
 
 
+async def test_a_client_that_is_not_read_from_is_idle(engine: Engine, container: str) -> None:
+    server = StreamingServer(engine, StreamingSettings(idle_timeout=2.5))
+    await server.start()
+    began = time.monotonic()
+    async with SpdyClient(url(server, container, "sleep", "100", stdin=True), V4) as client:
+        streams = await client.command("error", "stdin", "stdout")
+        await streams["stdin"].send(bytes(700_000))
+        await asyncio.wait_for(client.closed.wait(), 20)
+    assert time.monotonic() - began < 10
+    await server.close()
+
+
 async def test_close_ends_what_runs(engine: Engine, container: str) -> None:
     server = StreamingServer(engine, StreamingSettings())
     await server.start()

@@ -211,7 +211,10 @@ class Connection(asyncio.Protocol):
         if any(events & _GONE for _, events in poll.poll(0)):
             self.abort()
             return
-        self.on_blocked()
+        if self._room.is_set():
+            touched = self._touched
+            self.on_blocked()
+            self._touched = touched  # what we say of our own does not count
         self._look = self._loop.call_later(_LOOK, self._look_at_client)
 
 
