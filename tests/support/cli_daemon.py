@@ -59,10 +59,13 @@ class Commands:
 
 
 @contextlib.contextmanager
-def commands(place: Place) -> Iterator[Commands]:
-    """A running daemon and its commands; its pods and it go at the end."""
+def commands(place: Place, further: str = "") -> Iterator[Commands]:
+    """A running daemon and its commands; its pods and it go at the end.
+
+    ``further`` is added to its trilby.conf.
+    """
     with asyncio.Runner() as runner, contextlib.ExitStack() as stack:
-        context = own_daemon(place)
+        context = own_daemon(place, further)
         daemon = runner.run(_awaited(context.__aenter__()))
         stack.callback(lambda: runner.run(_awaited(context.__aexit__(None, None, None))))
         yield Commands(daemon)
