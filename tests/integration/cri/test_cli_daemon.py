@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pty
 import re
@@ -423,3 +424,44 @@ def test_a_pull_that_fails_says_why(daemon: Commands) -> None:
     done = daemon.trilby("image", "pull", "127.0.0.1:1/x:1", check=False)
     assert done.returncode == 5
     assert "127.0.0.1:1" in done.stderr
+
+
+def test_a_daemon_that_dies_meanwhile(daemon: Commands) -> None:
+    text = """
+        apiVersion: v1
+        kind: Pod
+        metadata: {name: NAME}
+        spec:
+          restartPolicy: Never
+          containers:
+          - name: main
+            image: busybox
+            imagePullPolicy: Never
+            command: [sh, -c, "echo begun; until test -e /v/go; do sleep 0.05; done; exit 4"]
+            volumeMounts: [{name: v, mountPath: /v}]
+          volumes:
+          - {name: v, hostPath: {path: FOLDER}}
+        """
+    folder = daemon.place.root / "go"
+    folder.mkdir()
+    manifest = write_manifest(daemon.place, "survivor", text.replace("FOLDER", str(folder)))
+    process = subprocess.Popen(
+        daemon.command("pod", "run", "--rm", manifest),
+        env=daemon.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        assert "begun" in process.stdout.readline()
+        daemon.daemon.kill()
+        (folder / "go").touch()
+        asyncio.run(daemon.daemon.start())
+        _, said = process.communicate(timeout=30)
+        assert process.returncode == 1
+        assert "container main: exited with 4" in said
+    finally:
+        process.kill()
+        process.communicate()
+    assert "survivor" not in daemon.trilby("pod", "ps").stdout

@@ -51,6 +51,9 @@ class Connection:
                 ("grpc.use_local_subchannel_pool", 1),
                 # Go's servers look at the name, which would be the path.
                 ("grpc.default_authority", "localhost"),
+                # A daemon is started again within a second.
+                ("grpc.initial_reconnect_backoff_ms", 200),
+                ("grpc.max_reconnect_backoff_ms", 1000),
             ),
         )
         return self

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from trilby.cri.client import listing, requests, statistics, statuses
 from trilby.cri.client.connection import QUICK, Connection
-from trilby.cri.client.errors import DeadlineOver, NotByCri
+from trilby.cri.client.errors import DaemonUnavailable, DeadlineOver, NotByCri
 from trilby.cri.client.exits import Exits
 from trilby.cri.errors import CriError, NoSuchObject
 from trilby.cri.proto import container_pb2 as pb
@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from trilby.cri.client.exec import RemoteSession
     from trilby.cri.client.streaming import Streaming
 
+#: How long a daemon may be away while a container is waited for, and between two tries.
+PATIENCE = 60.0
+RETRY = 0.5
 #: What a call may take beyond the time that the daemon itself needs, in seconds.
 SPARE = 10.0
 
@@ -174,10 +177,20 @@ class RemoteEngine:
         return statuses.container_status((await self._status(container_id)).status, "")
 
     async def wait_container(self, container_id: str) -> int:
+        """A daemon that is started again meanwhile does not matter; one that stays away does."""
         with self._exits.watch(container_id) as news:
+            away = 0.0
             while True:
                 news.clear()
-                status = await self.read_container(container_id)
+                try:
+                    status = await self.read_container(container_id)
+                    away = 0.0
+                except DaemonUnavailable:
+                    if away >= PATIENCE:
+                        raise
+                    away += RETRY
+                    await asyncio.sleep(RETRY)
+                    continue
                 if status.state is ContainerState.EXITED:
                     return status.exit_code or 0
                 await self._exits.wait(news)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from trilby.cri.client.connection import Connection
-from trilby.cri.errors import CriError
+from trilby.cri.errors import CriError, Unimplemented
 from trilby.cri.proto import runtime_pb2 as pb
 
 log = logging.getLogger(__name__)
@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 #: Seconds between two looks: with events only for what they may have missed.
 WITH_EVENTS: Final = 5.0
 WITHOUT: Final = 0.2
+#: Seconds before events are asked for again, when they ended.
+AGAIN: Final = 2.0
 
 
 class Exits:
@@ -56,6 +58,18 @@ class Exits:
                 await event.wait()
 
     async def _read(self) -> None:
+        """A daemon that is started again has events again; one without any never has."""
+        while True:
+            try:
+                await self._follow()
+            except Unimplemented as error:
+                log.debug("no events, asking instead: %s", error)
+                return
+            except CriError as error:
+                log.debug("events ended: %s", error)
+            await asyncio.sleep(AGAIN)
+
+    async def _follow(self) -> None:
         try:
             async for found in self._connection.stream(
                 pb.GetEventsRequest(), pb.ContainerEventResponse
@@ -67,7 +81,5 @@ class Exits:
                 ):
                     for event in self._waiting.get(found.container_id, ()):
                         event.set()
-        except CriError as error:
-            log.debug("no events, asking instead: %s", error)
         finally:
             self._interval = WITHOUT
