@@ -99,12 +99,14 @@ class ImageRpcs:
         name = _given(request.image)
         if request.image.runtime_handler:
             self._check_handler(request.image.runtime_handler)
-        namespace = request.sandbox_config.metadata.namespace
+        pod = request.sandbox_config.metadata
         try:
             context = with_auth(
-                self._pulls.context(namespace), request.auth if request.HasField("auth") else None
+                self._pulls.context(pod.namespace),
+                request.auth if request.HasField("auth") else None,
             )
-            return pb.PullImageResponse(image_ref=await self._pulls.pull(name, context))
+            with self._engine.tracing(pod.uid, "pull_image", name):
+                return pb.PullImageResponse(image_ref=await self._pulls.pull(name, context))
         except TrilbyError as error:
             raise PullFailed(error) from error
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -367,6 +368,13 @@ class Engine:
     def on_stage(self, listener: Callable[[Stage], None] | None) -> None:
         """Have every stage told, when it ends; by the task or thread that it ends in."""
         self._parts.traces.listener = listener
+
+    def tracing(self, pod_uid: str, operation: str, subject: str) -> AbstractContextManager[None]:
+        """Records what is done for a pod elsewhere, such as a pull, if it has a sandbox."""
+        known = self.list_sandboxes() if pod_uid else []
+        found = next((sandbox.id for sandbox in known if sandbox.uid == pod_uid), "")
+        stage = self._parts.traces.stage
+        return stage(found, operation, subject=subject) if found else nullcontext()
 
     def container_stats(self, container_id: str) -> ContainerStats:
         """What it uses; rates from the second call on. Reads the writable layer: use a thread."""

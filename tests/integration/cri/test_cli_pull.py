@@ -14,12 +14,14 @@ from pathlib import Path
 
 import pytest
 from tests.support.cli_daemon import Commands, commands
+from tests.support.daemon import pod_config
 from tests.support.hostile_registry import Drip, HostileRegistry
 from tests.support.pods import own_place
 from tests.support.store import layer_tar
 
 from trilby.cri.client.pages import get
 from trilby.cri.client.report import Pull, read_status
+from trilby.cri.proto import common_pb2, image_pb2
 from trilby.oci.digest import Digest
 
 FURTHER = """
@@ -133,6 +135,21 @@ async def test_credentials_go_along(daemon: Commands, tmp_path: Path) -> None:
         assert await pull("--policy", "missing") == 0, "it is there"
         await asyncio.to_thread(daemon.trilby, "image", "remove", name)
         assert await pull("--policy", "never", check=False) == 3
+
+
+async def test_a_pull_for_a_pod_is_in_its_trace(daemon: Commands) -> None:
+    async with trusted(daemon, HostileRegistry()) as registry:
+        add_image(registry, "traced", 100)
+        name = f"{registry.address}/traced:1"
+        sandbox = await daemon.daemon.run_pod("traced")
+        request = image_pb2.PullImageRequest(
+            image=common_pb2.ImageSpec(image=name), sandbox_config=pod_config("traced")
+        )
+        await daemon.daemon.call(request, image_pb2.PullImageResponse)
+        done = await asyncio.to_thread(daemon.trilby, "pod", "trace", "traced")
+        assert f"pull image: {name}" in done.stdout
+        await daemon.daemon.remove_pod(sandbox)
+        await asyncio.to_thread(daemon.trilby, "image", "remove", name)
 
 
 async def test_the_user_of_an_image_is_known(daemon: Commands) -> None:

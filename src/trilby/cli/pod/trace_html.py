@@ -13,6 +13,7 @@ from trilby.pods.trace import Stage
 #: A class of the style sheet for each operation; what is not here is grey.
 KINDS: Final = {
     "run_sandbox": "sandbox",
+    "pull_image": "pull",
     "create_container": "create",
     "start_container": "start",
     "exec": "exec",
@@ -23,6 +24,7 @@ KINDS: Final = {
 }
 LEGEND: Final = (
     ("sandbox", "run sandbox"),
+    ("pull", "pull image"),
     ("create", "create container"),
     ("start", "start container"),
     ("exec", "exec"),
@@ -36,12 +38,14 @@ STYLE: Final = """
   color-scheme: light dark;
   --ground: #ffffff; --text: #1c2530; --soft: #5d6b7a; --line: #dfe5ec; --hover: #f2f5f9;
   --sandbox: #2f6fde; --create: #0b8f9c; --start: #2e9e4f; --exec: #9a4fd0; --stop: #c98a00;
+  --pull: #c2407f;
   --end: #8a6d52; --other: #7a8794; --failed: #d1323f;
 }
 @media (prefers-color-scheme: dark) {
   :root {
     --ground: #14181e; --text: #e2e8f0; --soft: #94a2b3; --line: #2b333d; --hover: #1d232b;
     --sandbox: #6aa0ff; --create: #3cc2cf; --start: #5bcb7d; --exec: #c48bf2; --stop: #f0b63a;
+    --pull: #f07fb2;
     --end: #c2a283; --other: #9aa7b5; --failed: #ff6b76;
   }
 }
@@ -82,7 +86,8 @@ code { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: .92e
 .axis .number { font-size: .8rem; color: var(--soft); align-self: end; }
 .error { grid-column: 1 / -1; color: var(--failed); padding: 0 0 .3rem; font-size: .9rem;
   overflow-wrap: anywhere; }
-.sandbox { --kind: var(--sandbox); } .create { --kind: var(--create); }
+.sandbox { --kind: var(--sandbox); } .pull { --kind: var(--pull); }
+.create { --kind: var(--create); }
 .start { --kind: var(--start); } .exec { --kind: var(--exec); } .stop { --kind: var(--stop); }
 .end { --kind: var(--end); } .other { --kind: var(--other); } .failed { --kind: var(--failed); }
 footer { margin-top: 2.5rem; color: var(--soft); font-size: .85rem; }

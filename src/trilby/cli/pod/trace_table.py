@@ -20,6 +20,7 @@ WIDTH: Final = 110
 _BLOCKS: Final = " ▏▎▍▌▋▊▉█"
 COLORS: Final = {
     "run_sandbox": "blue",
+    "pull_image": "bright_magenta",
     "create_container": "cyan",
     "start_container": "green",
     "exec": "magenta",
