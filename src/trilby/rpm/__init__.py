@@ -1,0 +1,1 @@
+"""The packaging toolkit: from a project's own metadata to a signed repository of RPMs."""

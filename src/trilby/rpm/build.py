@@ -1,0 +1,251 @@
+"""From a spec and its sources to RPMs, in one of three places.
+
+* build_in_root(): a fresh root with nothing but what the spec asks for, filled by dnf5 from given
+  repositories, as mock does it, but without mock;
+* build_in_tree(): rpmbuild in a tree that has all it takes already, quick and without isolation;
+* mock.build_with_mock(): mock itself.
+
+The same sources give the same bytes, if the place gives the same tools: paths inside are always
+/builddir, and the spec's changelog dates everything (see reproducible()).
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+import msgspec
+
+from trilby.rpm.build_failure import explain
+from trilby.rpm.build_log import Recorder
+from trilby.rpm.build_root import BUILD_PACKAGES, BUILDER, TOP, BuildRoot
+from trilby.rpm.errors import BuildFailed
+from trilby.rpm.progress import Progress, silent
+from trilby.rpm.repo import Repository
+from trilby.rpm.tools import HOST, Inside, Tools
+from trilby.system.files import remove_tree
+
+__all__ = ["Built", "Place", "Source", "build_in_root", "build_in_tree", "make_srpm"]
+
+LOG: Final = "build.log"
+ROOT_LOG: Final = "root.log"
+# rpmbuild's exit status when %generate_buildrequires asks for more.
+_WANTS_MORE: Final = 11
+_ROUNDS: Final = 8
+# All packages in one directory, whatever their architecture.
+_FLAT: Final = "%%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm"
+
+
+class Source(msgspec.Struct, frozen=True):
+    """What is built: a spec's path, and the files that it names as sources and patches."""
+
+    spec: str
+    files: tuple[str, ...] = ()
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a build runs.
+
+    ``tools`` has dnf5; ``repositories`` fill the root; ``release`` is ``--releasever``;
+    ``packages`` are in every build root; ``defines`` are rpm macros for all steps; ``work`` is an
+    absolute directory for roots, a temporary one if empty. ``check`` False leaves %check out.
+    """
+
+    tools: Tools = HOST
+    repositories: tuple[Repository, ...] = ()
+    release: str = "46"
+    packages: tuple[str, ...] = BUILD_PACKAGES
+    defines: Mapping[str, str] = {}
+    work: str = ""
+    check: bool = True
+
+
+class Built(msgspec.Struct, frozen=True):
+    """What a build made: absolute paths, sorted; ``srpm`` is empty if none was asked for."""
+
+    packages: tuple[str, ...]
+    srpm: str
+    log: str
+    seconds: float
+
+
+def reproducible(defines: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The macros that make two builds of the same sources equal, with ``defines`` over them."""
+    return {
+        "_topdir": TOP,
+        "_buildhost": "reproducible",
+        "source_date_epoch_from_changelog": "1",
+        "use_source_date_epoch_as_buildtime": "1",
+        "clamp_mtime_to_source_date_epoch": "1",
+        "build_mtime_policy": "clamp_to_source_date_epoch",
+        **(defines or {}),
+    }
+
+
+def make_srpm(
+    source: Source, tools: Tools, results: str, *, defines: Mapping[str, str] | None = None
+) -> str:
+    """The source package of a spec: its path in ``results``. Raises as build_in_tree()."""
+    tools.need("rpmbuild")
+    results = _directory(results)
+    with _work("") as top, Recorder(results, LOG, silent) as log:
+        macros = {**reproducible(defines), "_topdir": top, "_srcrpmdir": results}
+        spec = _lay_out(source, top)
+        inside = Inside(shared=(top, results), cwd=top, env={"SOURCE_DATE_EPOCH": "0"})
+        status = log.run(tools, _rpmbuild(macros, "-bs", "--nodeps", spec), inside)
+        _succeed(status, log, source)
+    return max(glob.glob(os.path.join(results, "*.src.rpm")), key=os.path.getmtime)
+
+
+def build_in_tree(
+    source: Source,
+    tools: Tools,
+    results: str,
+    *,
+    topdir: str = "",
+    shared: Sequence[str] = (),
+    defines: Mapping[str, str] | None = None,
+    srpm: bool = False,
+    progress: Progress = silent,
+) -> Built:
+    """rpmbuild -bb in a tree of tools, as it is: no build requirements are looked at.
+
+    ``shared`` are directories that the spec names and that the tree has to see at the same place;
+    ``topdir`` is a directory for rpmbuild's work, a temporary one if empty; ``srpm`` makes a source
+    package too. As build_in_root() in what it returns and raises.
+    """
+    tools.need("rpmbuild")
+    results = _directory(results)
+    with _work(topdir) as top, Recorder(results, LOG, progress) as log:
+        macros = reproducible({"_rpmdir": results, "_srcrpmdir": results, **(defines or {})})
+        macros |= {"_topdir": top, "_build_name_fmt": _FLAT}
+        spec = _lay_out(source, top)
+        log.step("rpmbuild", os.path.basename(source.spec))
+        command = _rpmbuild(macros, "-ba" if srpm else "-bb", "--nodeps", spec)
+        status = log.run(tools, command, Inside(shared=(top, results, *shared), cwd=top))
+        _succeed(status, log, source)
+        return _built(results, log)
+
+
+def build_in_root(
+    source: Source, place: Place, results: str, *, progress: Progress = silent
+) -> Built:
+    """Build the source and binary packages in a fresh root; they and two logs are in ``results``.
+
+    Raises:
+        BuildFailed: a step failed; the message has the log's failing part, and the spec's line.
+        InvalidSpec: rpm cannot parse the spec.
+        MissingDependency: the repositories lack what the build needs; the message names it.
+        ToolMissing, ToolRefused: no dnf5 in the tools, or no root's rights.
+    """
+    results = _directory(results)
+    with _work(place.work) as work, Recorder(results, LOG, progress) as log:
+        root = BuildRoot(
+            os.path.join(work, "root"),
+            tools=place.tools,
+            repositories=place.repositories,
+            release=place.release,
+            log=os.path.join(results, ROOT_LOG),
+        )
+        root.fill(place.packages)
+        log.step("build root", f"{len(root.installed())} packages")
+        spec = _lay_out(source, root.path + TOP, inside=TOP)
+        root.give_to_builder()
+        macros = {**reproducible(place.defines), "_build_name_fmt": _FLAT}
+        _complete(source, spec, macros, root, log)
+        log.step("building", os.path.basename(source.spec))
+        more = () if place.check else ("--nocheck",)
+        _succeed(_run(root, log, _rpmbuild(macros, "-ba", *more, spec)), log, source)
+        for path in root.made():
+            shutil.copy(path, results)
+        return _built(results, log)
+
+
+def _complete(
+    source: Source, spec: str, macros: Mapping[str, str], root: BuildRoot, log: Recorder
+) -> None:
+    """Install what the spec asks for, and what %generate_buildrequires asks for in rounds."""
+    _succeed(_run(root, log, _rpmbuild(macros, "-bs", "--nodeps", spec)), log, source)
+    root.install_requirements_of(root.take_srpm(), source.spec)
+    for number in range(1, _ROUNDS + 1):
+        status = _run(root, log, _rpmbuild(macros, "-br", spec))
+        if status != _WANTS_MORE:
+            _succeed(status, log, source)
+            return
+        wanted = root.take_srpm()
+        count = len(root.requirements_of(wanted))
+        log.step("build requirements", f"round {number}: {count}")
+        root.install_requirements_of(wanted, source.spec)
+    raise BuildFailed(
+        f"{source.spec}: %generate_buildrequires asks for more after {_ROUNDS} rounds",
+        log=log.path,
+        hint=f"see the end of {log.path}",
+    )
+
+
+def _run(root: BuildRoot, log: Recorder, command: list[str]) -> int:
+    """A command as the builder, in the root, without a network: as in Fedora's build system."""
+    inside = Inside(
+        env={"HOME": TOP, "TMPDIR": "/var/tmp", "USER": "mockbuild"},
+        user=BUILDER,
+        network=False,
+        cwd=TOP,
+    )
+    return log.run(Tools(root.path), command, inside)
+
+
+def _rpmbuild(macros: Mapping[str, str], *rest: str) -> list[str]:
+    command = ["rpmbuild"]
+    for name, value in macros.items():
+        command += ["--define", f"{name} {value}"]
+    return [*command, *rest]
+
+
+def _lay_out(source: Source, top: str, *, inside: str = "") -> str:
+    """rpmbuild's directories with the spec and sources; the spec's path as rpmbuild sees it."""
+    for name in ("SPECS", "SOURCES", "BUILD", "BUILDROOT", "RPMS", "SRPMS"):
+        os.makedirs(os.path.join(top, name), exist_ok=True)
+    for path in source.files:
+        shutil.copy(path, os.path.join(top, "SOURCES"))
+    name = os.path.basename(source.spec)
+    shutil.copyfile(source.spec, os.path.join(top, "SPECS", name))
+    return os.path.join(inside or top, "SPECS", name)
+
+
+def _succeed(status: int, log: Recorder, source: Source) -> None:
+    if status != 0:
+        raise explain(log.text(), source.spec, log.path, status)
+
+
+def _built(results: str, log: Recorder) -> Built:
+    found = sorted(glob.glob(os.path.join(results, "*.rpm")))
+    sources = [path for path in found if path.endswith(".src.rpm")]
+    return Built(
+        packages=tuple(path for path in found if path not in sources),
+        srpm=sources[-1] if sources else "",
+        log=log.path,
+        seconds=log.seconds(),
+    )
+
+
+def _directory(path: str) -> str:
+    path = os.path.abspath(path)
+    os.makedirs(path, exist_ok=True)
+    return path
+
+
+@contextmanager
+def _work(directory: str) -> Iterator[str]:
+    """A directory of our own below ``directory``, or in the temporary one, gone afterwards."""
+    if directory:
+        os.makedirs(directory, exist_ok=True)
+    work = tempfile.mkdtemp(prefix="trilby-rpm-", dir=directory or None)
+    try:
+        yield work
+    finally:
+        remove_tree(work)
