@@ -17,10 +17,10 @@ TYPES: Final[dict[int, str]] = {
     pb.CONTAINER_DELETED_EVENT: "deleted",
 }
 #: Of how many containers the names are known after they are gone.
-REMEMBERED: Final = 2000
+REMEMBERED: Final = 600
 
 
-class EventLine(msgspec.Struct, frozen=True, kw_only=True):
+class EventLine(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """``at`` is in nanoseconds. Of a pod's sandbox ``container`` and ``container_id`` are empty.
 
     ``state``, ``exit_code`` and ``reason`` are those of the moment when the event was told.

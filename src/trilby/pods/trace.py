@@ -18,7 +18,8 @@ from typing import Final
 
 import msgspec
 
-PODS: Final = 256
+#: More than a node has at a time; some 7 kB each.
+PODS: Final = 128
 #: Of a pod, its first stages are kept, and its last ones: what is between is a crash loop.
 FIRST: Final = 200
 LAST: Final = 60
@@ -28,7 +29,7 @@ EXECS: Final = 5
 SHORTEST: Final = 50_000
 
 
-class Stage(msgspec.Struct, frozen=True, kw_only=True):
+class Stage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Times are nanoseconds since 1970. ``subject`` is a container's name, or empty for the pod.
 
     ``operation`` is what was asked for (``run_sandbox``, ``create_container``...), ``name`` the

@@ -33,7 +33,7 @@ def command(pod: str, format: str | None, output: str, host: str) -> None:
     """Show where the time of a pod's start and end went, stage by stage.
 
     POD is a pod's name, namespace/name, uid, or the beginning of its id. The daemon keeps the
-    stages of its last 256 pods, also of removed ones.
+    stages of its last 128 pods, also of removed ones.
     """
     from trilby.cri.client.address import chosen
 
