@@ -77,13 +77,13 @@ class Decoder(_Lines):
 class Caller(_Lines):
     """Calls a daemon over one connection."""
 
-    def call(self, rpc: str, *, timeout: float = 0, take: int = 0, **request: object) -> Answer:
+    def call(self, rpc: str, *, deadline: float = 0, take: int = 0, **request: object) -> Answer:
         """``rpc`` as RuntimeService/Version; ``request`` holds the request's fields.
 
-        Of a stream it takes everything until its end or until ``timeout`` seconds, or ``take``
+        Of a stream it takes everything until its end or until ``deadline`` seconds, or ``take``
         messages.
         """
-        question = {"rpc": rpc, "request": request, "timeout": timeout, "take": take}
+        question = {"rpc": rpc, "request": request, "timeout": deadline, "take": take}
         return Answer(**self.ask(question))
 
 

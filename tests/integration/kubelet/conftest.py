@@ -30,8 +30,7 @@ def node() -> Iterator[Node]:
         node.remove(*(pod["metadata"]["name"] for pod in node.pods()))
         check_host(node)
     check_machine(name, before)
-    if not os.environ.get("KEEP"):
-        shutil.rmtree(directory)
+    shutil.rmtree(directory)
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ from tests.support.kubernetes_node import (
     Node,
     Pod,
     containers,
-    ready,
 )
 
 pytestmark = pytest.mark.timeout(900)  # the kubelet may have to be built
@@ -85,7 +84,8 @@ def test_a_pod_goes_on(node: Node, name: str, way: Callable[[Node], None]) -> No
     lines = len(log(node, name))
     way(node)
     # Ready is stale after a restart: a new container shows that the kubelet works again.
-    proof = node.add(pod("proof", container("main")))
+    # (The kubelet lets a second pod of the same name wait for ten seconds.)
+    proof = node.add(pod("proof-" + way.__name__.replace("_", "-"), container("main")))
     node.wait_ready(proof)
     node.remove(proof)
     after = node.wait_ready(name)
@@ -119,7 +119,9 @@ def test_an_end_while_nobody_looked_is_reported(node: Node, kubelet_too: bool) -
     )
     place = f"/run/ends-{kubelet_too}"
     volumes = [{"name": "record", "hostPath": {"path": place, "type": "DirectoryOrCreate"}}]
-    name = node.add(pod("ends", main, volumes=volumes, restartPolicy="Never"))
+    name = node.add(
+        pod(f"ends-{kubelet_too}".lower(), main, volumes=volumes, restartPolicy="Never")
+    )
     before = containers(node.wait_ready(name))["main"]
     if kubelet_too:
         node.kubelet.end(signal.SIGKILL)
@@ -177,7 +179,7 @@ def test_unused_images_are_collected(node: Node, name: str) -> None:
     try:
         node.wait(lambda: unused not in node.images(), "the unused image to go")
         assert {BUSYBOX, AGNHOST} <= node.images()
-        assert ready(node.pod(name))
+        node.wait_ready(name)
     finally:
         node.kubelet.end(signal.SIGKILL)
         node.start_kubelet()
