@@ -11,6 +11,7 @@ import msgspec
 from trilby.cri import translate_common, translate_container
 from trilby.cri.errors import InvalidRequest
 from trilby.cri.filters import chunks, id_matches, labels_match
+from trilby.cri.listed import Listed
 from trilby.cri.proto import container_pb2 as pb
 from trilby.cri.proto import runtime_pb2
 from trilby.errors import NotFound
@@ -26,6 +27,7 @@ class ContainerRpcs:
     def __init__(self, engine: Engine, images: Images) -> None:
         self._engine = engine
         self._images = images
+        self._messages = Listed(translate_container.listed)
 
     async def create_container(
         self, request: runtime_pb2.CreateContainerRequest
@@ -90,11 +92,10 @@ class ContainerRpcs:
             yield pb.StreamContainersResponse(containers=chunk)
 
     def _listed(self, wanted: pb.ContainerFilter) -> list[pb.Container]:
-        return [
-            translate_container.listed(status)
-            for status in self._engine.list_containers()
-            if _matches(status, wanted)
-        ]
+        found = self._messages.all(self._engine.list_containers())
+        if not wanted.ByteSize():
+            return [message for _, message in found]
+        return [message for status, message in found if _matches(status, wanted)]
 
     async def container_status(
         self, request: pb.ContainerStatusRequest

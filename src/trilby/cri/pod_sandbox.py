@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from trilby.cri import translate_common, translate_container, translate_sandbox
 from trilby.cri.errors import InvalidRequest, NoSuchObject
 from trilby.cri.filters import chunks, id_matches, labels_match
+from trilby.cri.listed import Listed
 from trilby.cri.proto import sandbox_pb2 as pb
 from trilby.errors import NotFound
 from trilby.pods.engine import Engine
@@ -21,6 +22,7 @@ class PodSandboxRpcs:
     def __init__(self, engine: Engine, log_dir: str = "") -> None:
         self._engine = engine
         self._log_dir = log_dir
+        self._messages = Listed(translate_sandbox.listed)
 
     async def run_pod_sandbox(self, request: pb.RunPodSandboxRequest) -> pb.RunPodSandboxResponse:
         """The sandbox is ready when this answers; the same request again has the same answer."""
@@ -77,11 +79,10 @@ class PodSandboxRpcs:
             yield pb.StreamPodSandboxesResponse(pod_sandboxes=chunk)
 
     def _listed(self, wanted: pb.PodSandboxFilter) -> list[pb.PodSandbox]:
-        return [
-            translate_sandbox.listed(status)
-            for status in self._engine.list_sandboxes()
-            if _matches(status, wanted)
-        ]
+        found = self._messages.all(self._engine.list_sandboxes())
+        if not wanted.ByteSize():
+            return [message for _, message in found]
+        return [message for status, message in found if _matches(status, wanted)]
 
     async def update_pod_sandbox_resources(
         self, request: pb.UpdatePodSandboxResourcesRequest

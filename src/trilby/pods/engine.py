@@ -66,6 +66,7 @@ class Engine:
     async def follow(self) -> None:
         """For a daemon: see containers' ends and changes of the network configuration at once."""
         self._parts.events.watch()
+        self._parts.follow()
         await self._parts.network.start()
 
     async def check_network(self) -> None:

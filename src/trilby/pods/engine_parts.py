@@ -107,8 +107,17 @@ class Parts:
             )
         return self._network
 
+    def follow(self) -> None:
+        """Keep what lists show, and watch instead of reading it each time; until close()."""
+        from trilby.pods.state_followed import FollowedInventory
+
+        if not isinstance(self.inventory, FollowedInventory):
+            self.inventory = FollowedInventory(self.layout)
+
     async def close(self) -> None:
         """Stop watching."""
+        self.inventory.close()
+        self.inventory = Inventory(self.layout)
         await self.events.close()
         if self._network is not None:
             await self._network.close()

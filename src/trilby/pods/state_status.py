@@ -51,6 +51,9 @@ class Inventory:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
 
+    def close(self) -> None:
+        """Give back what it holds; this one holds nothing."""
+
     def sandboxes(self) -> list[SandboxStatus]:
         """All sandboxes that are complete, newest first."""
         found = []
