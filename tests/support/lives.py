@@ -21,12 +21,11 @@ from trilby.pods.logs_read import LogOptions, follow_log
 async def settled_count(daemon: DaemonProcess) -> dict[str, int]:
     """What it holds when the last pod's ends are over: monitors end a moment after."""
     assert daemon.process is not None
-    found = count(daemon.place, daemon.process.pid)
-    for _ in range(40):
-        await asyncio.sleep(0.05)
-        before, found = found, count(daemon.place, daemon.process.pid)
-        if found["processes"] == before["processes"]:
+    for _ in range(60):
+        found = count(daemon.place, daemon.process.pid)
+        if not found["processes"]:
             break
+        await asyncio.sleep(0.05)
     return found
 
 

@@ -55,6 +55,8 @@ _PARTS: Final[dict[type[Step], str]] = {
 
 # After SIGKILL: what has not died by then hangs in the kernel.
 KILL_TIMEOUT = 20.0
+#: When whatever lost its parent in an interrupted create has ended, in seconds.
+LATE = 1.0
 
 
 async def undo(parts: Parts, steps: Sequence[AnyStep]) -> None:
@@ -197,6 +199,8 @@ async def _end_creators(parts: Parts, bundle: str) -> None:
                 pidfds.append(os.pidfd_open(pid))
         await kill_and_wait(pidfds, bundle)
     reap_adopted(programs)
+    # What runc had forked just then ends by itself, when it sees that runc is gone.
+    asyncio.get_running_loop().call_later(LATE, reap_adopted, programs)
 
 
 def reap_adopted(programs: set[str]) -> None:
