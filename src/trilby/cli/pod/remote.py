@@ -17,22 +17,14 @@ if TYPE_CHECKING:
     from trilby.image.context import ImageContext
 
 
-class RemoteTarget(Target):
-    """A daemon."""
-
-    def __init__(self, settings: Settings, engine: RemoteEngine, images: RemoteImages) -> None:
-        super().__init__(engine, images)
-        self._settings = settings
-        self._remote = engine
-
-    async def listing(self) -> PodList:
-        return PodList(self._settings.engine_config(), await self._remote.snapshot())
-
-
 @asynccontextmanager
 async def open_remote(
     settings: Settings, host: str, context: ImageContext | None
-) -> AsyncIterator[RemoteTarget]:
+) -> AsyncIterator[Target]:
     """Raises NoDaemon."""
     async with RemoteEngine(socket_path(host)) as engine:
-        yield RemoteTarget(settings, engine, RemoteImages(engine.connection, context))
+
+        async def listing() -> PodList:
+            return PodList(settings.engine_config(), await engine.snapshot())
+
+        yield Target(engine, RemoteImages(engine.connection, context), listing)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -16,23 +16,12 @@ if TYPE_CHECKING:
 class Target:
     """An engine and its images. ``listing()`` asks anew each time."""
 
-    def __init__(self, engine: PodEngine, images: PodImages) -> None:
+    def __init__(
+        self, engine: PodEngine, images: PodImages, listing: Callable[[], Awaitable[PodList]]
+    ) -> None:
         self.engine = engine
         self.images = images
-
-    async def listing(self) -> PodList:
-        raise NotImplementedError
-
-
-class _Local(Target):
-    def __init__(self, settings: Settings, engine: PodEngine, images: PodImages) -> None:
-        super().__init__(engine, images)
-        self._settings = settings
-
-    async def listing(self) -> PodList:
-        from trilby.pods.embedded.listing import PodList
-
-        return PodList(self._settings.engine_config())
+        self.listing = listing
 
 
 def pods_of(settings: Settings, host: str) -> PodList:
@@ -66,6 +55,11 @@ async def open_target(
         async with open_remote(settings, host, context) as target:
             yield target
         return
+    from trilby.pods.embedded.listing import PodList
+
+    async def listing() -> PodList:
+        return PodList(settings.engine_config())
+
     with settings.images(context, recover=recover) as images:
         async with settings.engine(images, recover=recover) as engine:
-            yield _Local(settings, engine, images)
+            yield Target(engine, images, listing)

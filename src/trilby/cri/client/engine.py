@@ -54,7 +54,10 @@ SPARE = 10.0
 
 
 class RemoteEngine:
-    """One connection to the daemon at ``path``. Use with ``async with``."""
+    """One connection to the daemon at ``path``. Use with ``async with``.
+
+    Methods that say nothing of themselves do what the engine's of that name do.
+    """
 
     def __init__(self, path: str) -> None:
         self.connection = Connection(path)
