@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from trilby.errors import NotFound, TrilbyError
 from trilby.oci.errors import OciError
 from trilby.oci.runtime import Linux, LinuxResources, Namespace, Spec, parse_spec
+from trilby.pods.config import CgroupManager
 from trilby.pods.engine_parts import Parts
 from trilby.pods.engine_tasks import finish
 from trilby.pods.errors import InvalidPodConfig, PodsError, RuntimeFailed, WrongContainerState
@@ -32,6 +33,7 @@ from trilby.pods.state import (
     SandboxRecord,
 )
 from trilby.pods.state_status import container_status
+from trilby.pods.trace import part
 
 __all__ = [
     "Gone",
@@ -140,7 +142,8 @@ async def stand(parts: Parts, record: SandboxRecord, live: SandboxLive) -> None:
     """The sandbox is there from here on, if the hooks agree. Raises what they raise."""
     async with parts.hooks.making() as hooks:
         if hooks is not None:
-            await hooks.run_sandbox(pod_view(parts.layout, record, live))
+            with part("hooks"):
+                await hooks.run_sandbox(pod_view(parts.layout, record, live))
         parts.layout.save_sandbox_live(record.id, live)
 
 
@@ -210,7 +213,8 @@ async def created(
         return
     pod = _pod(parts, record.sandbox_id)
     container = HookedContainer(record=record, spec=spec)
-    adjusted = await hooks.create_container(pod, container)
+    with part("hooks"):
+        adjusted = await hooks.create_container(pod, container)
     try:
         record = replace(record, warnings=record.warnings + adjusted.warnings)
         wanted = adjusted.spec.linux.cgroups_path if adjusted.spec.linux else ""
@@ -248,8 +252,8 @@ def _moved(
     parts: Parts, record: ContainerRecord, wanted: str, steps: list[AnyStep]
 ) -> ContainerRecord:
     """The container in another cgroup, which is written down like everything that is made."""
-    systemd = ":" in record.cgroup or record.cgroup.endswith(".scope")
-    if wanted.count(":") != (2 if systemd else 0) or (not systemd and not wanted.startswith("/")):
+    systemd = parts.config.cgroup_manager is CgroupManager.SYSTEMD
+    if (wanted.count(":") != 2) if systemd else (":" in wanted or not wanted.startswith("/")):
         raise InvalidPodConfig(f"container {record.config.name}: no cgroup path: {wanted!r}")
     path = cgroup_path(wanted)
     step = Cgroup(path)
@@ -262,7 +266,8 @@ async def start(parts: Parts, record: ContainerRecord) -> None:
     """A container is about to be started. Raises what the hooks raise."""
     if (hooks := parts.hooks.hooks) is not None:
         pod = _pod(parts, record.sandbox_id)
-        await hooks.start(pod, view(parts.layout, record.sandbox_id, record.id))
+        with part("hooks"):
+            await hooks.start(pod, view(parts.layout, record.sandbox_id, record.id))
 
 
 async def started(parts: Parts, record: ContainerRecord) -> None:

@@ -70,10 +70,15 @@ class Creation:
     async def ask(self, plugin: Plugin) -> None:
         """Raises HookFailed, AdjustmentConflict, InvalidInput kinds."""
         request = pb.CreateContainerRequest(pod=self._pod, container=self._message())
-        answer = await plugin.tell(pb.CREATE_CONTAINER, request, pb.CreateContainerResponse)
+        self.told.append(plugin)  # before: a caller may give up while it is told
+        try:
+            answer = await plugin.tell(pb.CREATE_CONTAINER, request, pb.CreateContainerResponse)
+        except HookFailed:
+            self.told.remove(plugin)
+            raise
         if answer is None:
+            self.told.remove(plugin)
             return
-        self.told.append(plugin)
         self._adjuster.apply(answer.adjust, plugin.name)
         self._adjustment.MergeFrom(answer.adjust)
         self._others.take(answer.update, plugin.name)

@@ -16,7 +16,7 @@ from google.protobuf.message import Message
 
 from trilby.cri.nri import limits
 from trilby.cri.nri.creation import Creation, Updating, updates_of
-from trilby.cri.nri.errors import NriError
+from trilby.cri.nri.errors import HookFailed, NriError
 from trilby.cri.nri.plugin import Event, Plugin
 from trilby.cri.nri.proto import adjustment_pb2
 from trilby.cri.nri.proto import plugin_pb2 as pb
@@ -118,7 +118,10 @@ class Relay:
         """Containers end by themselves as well."""
         async for event in self._engine.subscribe():
             if event.type is EventType.STOPPED and event.container_id != event.sandbox_id:
-                await self._engine.tell_end(event.sandbox_id, event.container_id)
+                try:
+                    await self._engine.tell_end(event.sandbox_id, event.container_id)
+                except Exception:  # the next one has to be told all the same
+                    log.exception("telling plugins of the end of %s", event.container_id)
 
     async def update_containers(
         self, plugin: Plugin, request: pb.UpdateContainersRequest
@@ -153,8 +156,11 @@ class Relay:
         async with self._lock:
             try:
                 for plugin in list(self.plugins):
-                    if await plugin.tell(pb.RUN_POD_SANDBOX, request, kind) is not None:
-                        told.append(plugin)
+                    told.append(plugin)  # before: a caller may give up while it is told
+                    await plugin.tell(pb.RUN_POD_SANDBOX, request, kind)
+            except HookFailed:
+                await finish(self._undo_sandbox(told[:-1], request))
+                raise
             except BaseException:
                 await finish(self._undo_sandbox(told, request))
                 raise
@@ -303,7 +309,13 @@ def _about(
 async def _tell_all(
     plugins: Sequence[Plugin], event: int, request: Event, kind: type[Answer]
 ) -> list[Answer]:
-    """For what has happened and cannot be refused: every plugin is told, also after a failure."""
+    """For what has happened and cannot be refused: every plugin is told, whatever comes between."""
+    return await finish(_tell_each(plugins, event, request, kind))
+
+
+async def _tell_each(
+    plugins: Sequence[Plugin], event: int, request: Event, kind: type[Answer]
+) -> list[Answer]:
     answers = []
     for plugin in list(plugins):
         try:

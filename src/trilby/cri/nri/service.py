@@ -71,10 +71,7 @@ class NriService:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._processes:
-            from trilby.cri.nri.launch import end
-
-            await asyncio.gather(*(end(process, GRACE) for process in self._processes))
+        await asyncio.gather(*map(self._end, list(self._processes)))
 
     async def _listen(self, path: str) -> None:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
@@ -122,12 +119,13 @@ class NriService:
 
         plugin = self._new_plugin(installed)
         try:
-            self._processes.append(await launch(installed, plugin))
+            process = await launch(installed, plugin)
         except TrilbyError as error:
             log.warning("the NRI plugin %s: %s", installed.path, error)
             return
-        if await self._join(plugin):
-            self._spawn(self._until_closed(plugin))
+        self._processes.append(process)
+        joined = await self._join(plugin)
+        self._spawn(self._until_closed(plugin, process) if joined else self._end(process))
 
     async def _keep(self, plugin: Plugin) -> None:
         if await self._join(plugin):
@@ -146,9 +144,18 @@ class NriService:
             raise
         return True
 
-    async def _until_closed(self, plugin: Plugin) -> None:
+    async def _until_closed(self, plugin: Plugin, process: Process | None = None) -> None:
         await plugin.connection.closed.wait()
         self._relaying().leave(plugin)
+        if process is not None:
+            await self._end(process)
+
+    async def _end(self, process: Process) -> None:
+        """A plugin that the daemon started, and that is of no use any more."""
+        from trilby.cri.nri.launch import end
+
+        await end(process, GRACE)
+        self._processes.remove(process)
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work)
