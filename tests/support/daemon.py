@@ -71,6 +71,7 @@ class DaemonProcess:
         assert self.process is not None
         self.process.kill()
         self.process.wait()
+        reap_orphans()
         Path(self.socket).unlink(missing_ok=True)  # so that start() sees the new one
 
     async def stop(self) -> int:
@@ -180,6 +181,7 @@ async def own_daemon(place: Place, further: str = "") -> AsyncIterator[DaemonPro
                 await daemon.remove_pod(sandbox.id)
         finally:
             await daemon.stop()
+            reap_orphans()
             # The store's own mount of its directory stays after a kill, as podman's does.
             unmount_tree(str(place.root / "s" / "overlay"))
 
@@ -206,6 +208,19 @@ nri_listen = "{place.root}/nri.sock"
 nri_plugin_dir = "{place.root}/nri.d"
 nri_plugin_config_dir = "{place.root}/nri-conf.d"
 """
+
+
+def reap_orphans() -> None:
+    """Take the statuses of what a killed daemon had started, and is ours now.
+
+    An engine that an earlier test ran in this process has made it a subreaper.
+    """
+    for task in Path("/proc/self/task").iterdir():
+        for pid in map(int, (task / "children").read_text().split()):
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+            name = Path(f"/proc/{pid}/comm").read_text().strip()
+            if state == "Z" and not name.startswith("python"):
+                os.waitpid(pid, os.WNOHANG)
 
 
 async def _next(changes: Inotify) -> None:

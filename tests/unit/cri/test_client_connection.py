@@ -47,11 +47,15 @@ class Answers:
     def __getattr__(self, name: str) -> object:
         if name.startswith("_"):
             raise AttributeError(name)
-        return self._methods.get(name, self._fail)
+        streams = name.startswith("stream_") or name == "get_container_events"
+        return self._methods.get(name, self._fail_stream if streams else self._fail)
 
     async def _fail(self, request: object) -> object:
         assert self._error is not None, f"nobody expected {request}"
         raise self._error
+
+    async def _fail_stream(self, request: object) -> AsyncIterator[object]:
+        yield await self._fail(request)
 
 
 @asynccontextmanager

@@ -10,7 +10,13 @@ from msgspec.structs import replace
 from trilby.oci.image import ContainerDefaults, ImageConfig
 from trilby.oci.runtime import encode_spec, parse_spec
 from trilby.pods.errors import InvalidPodConfig
-from trilby.pods.model_common import IdMapping, NamespaceMode, NamespaceOptions, UserNamespace
+from trilby.pods.model_common import (
+    IdMapping,
+    NamespaceMode,
+    NamespaceOptions,
+    SELinuxOptions,
+    UserNamespace,
+)
 from trilby.pods.model_container import ContainerConfig, ContainerSecurity, ImageSpec
 from trilby.pods.model_sandbox import SandboxConfig, SandboxSecurity
 from trilby.pods.spec.build import build_container_spec
@@ -113,6 +119,14 @@ def test_selinux_labels_where_the_host_has_it() -> None:
     spec = build_container_spec(replace(request(paths=paths), selinux=Contexts())).spec
     assert spec.process and spec.process.selinux_label.endswith(":container_t:s0:c1,c2")
     assert spec.linux and spec.linux.mount_label.endswith(":container_file_t:s0:c1,c2")
+
+
+def test_selinux_options_on_a_host_without_it_are_refused() -> None:
+    security = ContainerSecurity(selinux=SELinuxOptions(level="s0:c1,c2"))
+    with pytest.raises(InvalidPodConfig, match="has no SELinux"):
+        build_container_spec(request(container=replace(REQUEST.container, security=security)))
+    empty = replace(REQUEST.container, security=replace(security, selinux=SELinuxOptions()))
+    assert build_container_spec(request(container=empty)).spec.process
 
 
 def test_seccomp_sees_the_bounding_set() -> None:

@@ -20,7 +20,7 @@ from trilby.oci.runtime import (
     User,
 )
 from trilby.pods.errors import InvalidPodConfig
-from trilby.pods.model_common import NamespaceMode
+from trilby.pods.model_common import NamespaceMode, SELinuxOptions
 from trilby.pods.spec.annotations import build_annotations
 from trilby.pods.spec.capabilities import build_capabilities
 from trilby.pods.spec.cdi import edit_hooks, edit_mounts, edit_process
@@ -201,12 +201,18 @@ def _mount_plan(inputs: SpecInputs) -> MountPlan:
 
 
 def _labels(inputs: SpecInputs) -> Labels:
-    if inputs.selinux is None:
-        return Labels()
     security = inputs.request.container.security
+    wanted = security.selinux or inputs.request.sandbox.security.selinux
+    if inputs.selinux is None:
+        if wanted is not None and wanted != SELinuxOptions():
+            raise InvalidPodConfig(
+                "SELinux options are given, and this host has no SELinux",
+                hint="leave out seLinuxOptions, or use a node that has it",
+            )
+        return Labels()
     options = security.namespaces
     return build_labels(
-        security.selinux or inputs.request.sandbox.security.selinux,
+        wanted,
         inputs.request.paths.selinux_level or pod_level(inputs.request.paths.id),
         inputs.selinux,
         shares_host=security.privileged or NamespaceMode.NODE in (options.pid, options.ipc),
