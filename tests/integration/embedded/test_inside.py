@@ -82,7 +82,7 @@ async def test_host_paths(stage: Stage) -> None:
         - name: main
           image: busybox
           imagePullPolicy: Never
-          command: [sh, -c, "cat /f; ls -d /made; touch /ro/x || echo refused"]
+          command: [sh, -c, "cat /f; ls -d /made; touch /ro/x 2>/dev/null || echo refused"]
           volumeMounts:
           - {{name: f, mountPath: /f}}
           - {{name: made, mountPath: /made}}
@@ -90,7 +90,7 @@ async def test_host_paths(stage: Stage) -> None:
         """)
     assert good
     lines = pod.output("main").splitlines()
-    assert lines[:2] == ["from the host", "/made"] and lines[-1] == "refused"
+    assert lines == ["from the host", "/made", "refused"]
     assert (folder / "made").is_dir() and not (folder / "x").exists()
 
 
