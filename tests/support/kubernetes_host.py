@@ -37,7 +37,7 @@ class Process:
     def __init__(self, launcher: subprocess.Popen[bytes], log: Path) -> None:
         self._launcher = launcher
         self._log = log
-        self.pid = _child_of(launcher.pid)
+        self.pid = child_of(launcher.pid)
 
     @property
     def running(self) -> bool:
@@ -117,7 +117,7 @@ def fresh_host(directory: Path, name: str) -> Iterator[Host]:
     """Boot a host that keeps its logs in ``directory``; everything of it is gone afterwards."""
     scratch = directory / "scratch"
     scratch.mkdir()
-    cgroups = _make_cgroups(name)
+    cgroups = make_cgroups(name)
     (scratch / "cgroups").write_text("".join(f"{path}\n" for path in cgroups))
     binds = [ROOT, Path(sys.base_prefix), kubernetes.cache_folder()]
     launcher = host = None
@@ -134,7 +134,7 @@ def fresh_host(directory: Path, name: str) -> Iterator[Host]:
         assert launcher.stdout
         ready = launcher.stdout.readline()
         assert ready == b"ready\n", (directory / "host.log").read_text()
-        host = Host(_child_of(launcher.pid), directory)
+        host = Host(child_of(launcher.pid), directory)
         yield host
     finally:
         if host is not None:
@@ -145,10 +145,10 @@ def fresh_host(directory: Path, name: str) -> Iterator[Host]:
             if host is None:
                 launcher.kill()
             launcher.communicate()
-        _remove_cgroups(cgroups)
+        remove_cgroups(cgroups)
 
 
-def _make_cgroups(name: str) -> list[Path]:
+def make_cgroups(name: str) -> list[Path]:
     """A cgroup in every hierarchy, below the one that this process is in."""
     made = []
     for line in Path("/proc/self/cgroup").read_text().splitlines():
@@ -166,7 +166,7 @@ def _make_cgroups(name: str) -> list[Path]:
     return made
 
 
-def _remove_cgroups(cgroups: list[Path], timeout: float = 10) -> None:
+def remove_cgroups(cgroups: list[Path], timeout: float = 10) -> None:
     """Remove them from the bottom up; the last processes in them are about to end."""
     end = time.monotonic() + timeout
     for top in cgroups:
@@ -180,7 +180,7 @@ def _remove_cgroups(cgroups: list[Path], timeout: float = 10) -> None:
                 time.sleep(0.02)
 
 
-def _child_of(pid: int, timeout: float = 10) -> int:
+def child_of(pid: int, timeout: float = 10) -> int:
     """The only child of a launcher, which forks for the new process namespace."""
     end = time.monotonic() + timeout
     children = Path(f"/proc/{pid}/task/{pid}/children")
