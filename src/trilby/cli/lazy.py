@@ -40,7 +40,12 @@ class LazyGroup(click.Group):
         cmd_name = self.aliases.get(cmd_name, cmd_name)
         if cmd_name not in self.table:
             return None
-        module = importlib.import_module(self.table[cmd_name][0])
+        try:
+            module = importlib.import_module(self.table[cmd_name][0])
+        except ModuleNotFoundError as error:
+            if error.name and self.table[cmd_name][0].startswith(error.name):
+                return None  # it is in a package of its own, which is not installed
+            raise
         command = module.command
         assert isinstance(command, click.Command)
         return command
@@ -55,6 +60,8 @@ class LazyGroup(click.Group):
             near = difflib.get_close_matches(name, self.table, 1)
             hint = f" Did you mean {near[0]}?" if near else ""
             ctx.fail(f"No such command {name!r}.{hint}")
+        if name in self.table and self.get_command(ctx, name) is None:
+            ctx.fail(f"{name!r} is not installed; Fedora has it in the package trilby-{name}.")
         resolved, command, rest = super().resolve_command(ctx, args)
         if command is not None and not isinstance(command, click.Group):
             rest = spelled_out(command, rest)

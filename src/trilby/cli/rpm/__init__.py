@@ -1,0 +1,1 @@
+"""The trilby rpm commands."""

@@ -1,0 +1,41 @@
+"""trilby rpm verify."""
+
+from __future__ import annotations
+
+import os
+
+import click
+import msgspec
+
+from trilby.cli.output import Column, print_rows
+from trilby.cli.rpm.options import packages_of, tools_of, tools_option
+from trilby.errors import TrilbyError
+
+
+@click.command("verify", epilog="Example: trilby rpm verify --key ~/keys/public.asc build/rpms")
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.option("--key", metavar="FILE", required=True, help="The public key that must have signed.")
+@tools_option
+@click.option("--format", metavar="FORMAT", default="", help="json, table or {{.Field}} template.")
+def command(paths: tuple[str, ...], key: str, tools: str, format: str) -> None:
+    """Check digests and signatures of packages against one key; keys of the host do not count.
+
+    Ends with 6 if a package is not what the key's owner signed.
+    """
+    from trilby.rpm.errors import NotVerified
+    from trilby.rpm.verify import Verdict, verify
+
+    found = verify(packages_of(paths), key, tools=tools_of(tools))
+    columns: list[Column[Verdict]] = [
+        Column("PACKAGE", "Package", lambda each: os.path.basename(each.path)),
+        Column("DIGESTS", "Digests", lambda each: "ok" if each.digests else "bad"),
+        Column("SIGNATURE", "Signature", lambda each: "ok" if each.signed else "none or bad"),
+        Column("KEY", "Key", lambda each: each.key),
+    ]
+    print_rows(found, columns, format=format, json=msgspec.to_builtins)
+    bad: TrilbyError | None = None
+    for each in found:
+        if not each.good:
+            bad = NotVerified(f"{each.path}: {each.reason or 'there is no signature'}")
+    if bad is not None:
+        raise bad
