@@ -100,3 +100,10 @@ def _servers(config: DaemonConfig) -> Iterator[tuple[str, str, str]]:
             "is the socket of the CRI too",
             "choose another path",
         )
+    others = {config.listen: "CRI", config.metrics_socket: "metrics"}
+    if config.enable_nri and config.nri_listen in others:
+        yield (
+            "trilby.nri.nri_listen",
+            f"is the socket of the {others[config.nri_listen]} too",
+            "choose another path",
+        )

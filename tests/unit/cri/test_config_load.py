@@ -221,6 +221,10 @@ def test_the_item_of_a_list_has_its_line(tmp_path: Path) -> None:
             "[trilby.api]\nlisten='/s'\n[trilby.metrics]\nenable_metrics=true\nmetrics_socket='/s'\n",
             "5:1: trilby.metrics.metrics_socket is the socket of the CRI too",
         ),
+        (
+            "[trilby.nri]\nnri_listen='/s'\n[trilby.api]\nlisten='/s'\n",
+            "2:1: trilby.nri.nri_listen is the socket of the CRI too",
+        ),
         ("trilby = 1\n", "1:1: trilby is not a table"),
         ("[trilby.api\n", "1:12: Expected"),
         ("a = 1\na = 2\n", "2:6: Cannot overwrite"),
