@@ -17,6 +17,7 @@ from typing import Final
 from trilby.cri import translate_container, translate_sandbox
 from trilby.cri.event_lines import EventLine, Lines
 from trilby.cri.proto import runtime_pb2 as pb
+from trilby.cri.proto import sandbox_pb2
 from trilby.errors import TrilbyError
 from trilby.pods.engine import Engine
 from trilby.pods.events import ContainerEvent, EventType
@@ -53,6 +54,8 @@ class EventRpcs:
         self._backlog: deque[tuple[float, pb.ContainerEventResponse]] = deque(maxlen=backlog)
         self._lines = Lines()
         self._history: deque[EventLine] = deque(maxlen=HISTORY)
+        # What each sandbox was last: an event of its removal comes when it has no status any more.
+        self._known: dict[str, sandbox_pb2.PodSandboxStatus] = {}
         self._task: asyncio.Task[None] | None = None
 
     def history(self) -> list[EventLine]:
@@ -62,6 +65,8 @@ class EventRpcs:
     def start(self) -> None:
         """Begin to read the engine's events."""
         events = self._engine.subscribe()
+        for status in self._engine.list_sandboxes():
+            self._known[status.id] = translate_sandbox.status_message(status)
         self._task = asyncio.create_task(self._read(events), name="container-events")
 
     async def close(self) -> None:
@@ -116,10 +121,17 @@ class EventRpcs:
             container_event_type=TYPES[event.type],
             created_at=event.at,
         )
-        # Of what is removed already there is no status, and no need of one.
-        with contextlib.suppress(TrilbyError):
+        try:
             status = self._engine.sandbox_status(event.sandbox_id)
-            message.pod_sandbox_status.CopyFrom(translate_sandbox.status_message(status))
+            self._known[event.sandbox_id] = translate_sandbox.status_message(status)
             containers = self._engine.list_containers(event.sandbox_id)
             message.containers_statuses.extend(map(translate_container.status_message, containers))
+        except TrilbyError:
+            if event.sandbox_id in self._known:
+                self._known[event.sandbox_id].state = sandbox_pb2.SANDBOX_NOTREADY
+        # The kubelet ignores an event that does not say whose pod it is about.
+        if event.sandbox_id in self._known:
+            message.pod_sandbox_status.CopyFrom(self._known[event.sandbox_id])
+        if event.type is EventType.DELETED and event.container_id == event.sandbox_id:
+            self._known.pop(event.sandbox_id, None)
         return message

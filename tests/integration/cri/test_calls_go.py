@@ -57,7 +57,7 @@ def test_every_rpc(trilbyd: DaemonProcess) -> None:
         ThreadPoolExecutor(1) as threads,
     ):
         events = threads.submit(
-            listener.call, "RuntimeService/GetContainerEvents", take=5, deadline=30
+            listener.call, "RuntimeService/GetContainerEvents", take=8, deadline=30
         )
         calls = Calls(go)
         daemon(calls)
@@ -68,8 +68,14 @@ def test_every_rpc(trilbyd: DaemonProcess) -> None:
         running(calls, sandbox, container)
         statistics(calls, sandbox, container)
         ends(calls, sandbox, container)
-        got = events.result(30)
-        assert (got.code, got.unknown, len(got.responses)) == ("OK", [], 5)
+        got = events.result(60)
+        assert (got.code, got.unknown) == ("OK", [])
+        assert got.responses[-1]["container_event_type"] == "CONTAINER_DELETED_EVENT"
+        assert got.responses[-1]["container_id"] == sandbox
+        # The kubelet ignores an event that does not say whose pod it is about.
+        assert {event["pod_sandbox_status"]["metadata"]["uid"] for event in got.responses} == {
+            "uid-pod"
+        }
         calls.called.add("RuntimeService/GetContainerEvents")
     assert calls.called == RPCS
 
