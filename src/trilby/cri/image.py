@@ -52,14 +52,12 @@ class ImageRpcs:
         return await asyncio.to_thread(self._read, wanted.image.image)
 
     def _read(self, name: str) -> list[pb.Image]:
-        summaries = self._images.list()
-        if name:
-            try:
-                found = self._images.find(name).id
-            except NotFound:
-                return []
-            summaries = [summary for summary in summaries if summary.id == found]
-        return [self._message(summary) for summary in summaries]
+        if not name:
+            return [self._message(summary) for summary in self._images.list()]
+        try:
+            return [self._message(self._images.summary(name))]
+        except NotFound:
+            return []
 
     def _message(self, summary: ImageSummary) -> pb.Image:
         message = pb.Image(
@@ -83,16 +81,13 @@ class ImageRpcs:
 
     def _status(self, name: str, verbose: bool) -> pb.ImageStatusResponse:
         try:
-            image_id = self._images.find(name).id
+            summary = self._images.summary(name)
+            response = pb.ImageStatusResponse(image=self._message(summary))
+            if verbose:
+                response.info["info"] = _details(self._images.raw_config(summary.id))
         except NotFound:
             return pb.ImageStatusResponse()
-        for summary in self._images.list():
-            if summary.id == image_id:
-                response = pb.ImageStatusResponse(image=self._message(summary))
-                if verbose:
-                    response.info["info"] = _details(self._images.raw_config(image_id))
-                return response
-        return pb.ImageStatusResponse()  # removed meanwhile
+        return response
 
     async def pull_image(self, request: pb.PullImageRequest) -> pb.PullImageResponse:
         """The answer is the image's id. However many ask for an image, it is fetched once."""

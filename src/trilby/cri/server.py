@@ -160,8 +160,9 @@ class _Around:
             return
         # What somebody can act on has a text; the rest is a fault of ours, with its place.
         known = isinstance(error, TrilbyError | OSError)
+        level = logging.WARNING if known else logging.ERROR
         log.log(
-            self._level if known and _expected(error) else logging.ERROR,
+            self._level if known and _expected(error) else level,
             "%s failed after %.1f ms: %s: %s",
             self._name,
             seconds * 1e3,

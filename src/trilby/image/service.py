@@ -131,6 +131,12 @@ class Images:
         """
         return self._found(name).image
 
+    def summary(self, name: str) -> ImageSummary:
+        """What list() says of one image. Raises as find() does."""
+        from trilby.image.service_list import LayerSizes, summary
+
+        return summary(self.store, self.find(name), LayerSizes(self.store.layers()))
+
     def config(self, name: str) -> ImageConfig:
         """The image's own config document."""
         from trilby.image.inspect import image_config

@@ -74,23 +74,25 @@ class LayerSizes:
 def summaries(store: Store) -> list[ImageSummary]:
     """All images, the newest first."""
     sizes = LayerSizes(store.layers())
-    # Asking per image costs a look at every store; without other stores the answer is known.
-    others = bool(store.config.additional_image_stores)
-    found = [
-        ImageSummary(
-            id=image.id,
-            names=image.names,
-            repo_digests=repo_digests(image),
-            digest=image.digest,
-            created=parse_time(image.created) / NANOSECONDS,
-            size=sizes.image(image),
-            history=image.names_history,
-            read_only=others and store.image_is_read_only(image.id),
-        )
-        for image in store.images()
-    ]
+    found = [summary(store, image, sizes) for image in store.images()]
     found.sort(key=lambda item: (-item.created, item.names, item.id))
     return found
+
+
+def summary(store: Store, image: Image, sizes: LayerSizes) -> ImageSummary:
+    """One image's line."""
+    # Asking per image costs a look at every store; without other stores the answer is known.
+    others = bool(store.config.additional_image_stores)
+    return ImageSummary(
+        id=image.id,
+        names=image.names,
+        repo_digests=repo_digests(image),
+        digest=image.digest,
+        created=parse_time(image.created) / NANOSECONDS,
+        size=sizes.image(image),
+        history=image.names_history,
+        read_only=others and store.image_is_read_only(image.id),
+    )
 
 
 def repo_digests(image: Image) -> tuple[str, ...]:
