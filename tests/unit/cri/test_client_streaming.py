@@ -14,8 +14,10 @@ import pytest
 from aiohttp import WSMsgType, web
 
 from trilby.cri.client.attach import open_attach
+from trilby.cri.client.channels import Outcome, Wanted
 from trilby.cri.client.exec import open_exec
-from trilby.cri.client.streaming import V4, V5, Outcome, Streaming
+from trilby.cri.client.streaming import Streaming
+from trilby.cri.client.websocket import V4, V5
 from trilby.pods.attach import Stream
 from trilby.pods.errors import StreamFailed
 from trilby.pods.exec import ExecStreams
@@ -195,7 +197,9 @@ async def test_nobody_listens() -> None:
         port = listener.getsockname()[1]
     streaming = Streaming()
     with pytest.raises(StreamFailed, match=f"127.0.0.1:{port}/exec") as caught:
-        await streaming.connect(f"http://127.0.0.1:{port}/exec/secret-token")
+        await streaming.connect(
+            f"http://127.0.0.1:{port}/exec/secret-token", Wanted(stdin=False, tty=False)
+        )
     assert "secret-token" not in str(caught.value)
     await streaming.close()
 

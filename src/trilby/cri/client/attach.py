@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from trilby.cri.client.streaming import STDERR, STDIN, Channels, Streaming
+from trilby.cri.client.channels import STDERR, STDIN, Channels, Wanted
+from trilby.cri.client.streaming import Streaming
 from trilby.pods.attach import Stream
 
 
@@ -41,4 +42,6 @@ class RemoteAttach:
 
 async def open_attach(streaming: Streaming, url: str, *, tty: bool, stdin: bool) -> RemoteAttach:
     """Connect to the address that Attach answered. Raises StreamFailed."""
-    return RemoteAttach(await streaming.connect(url), tty=tty, stdin=stdin)
+    return RemoteAttach(
+        await streaming.connect(url, Wanted(stdin=stdin, tty=tty)), tty=tty, stdin=stdin
+    )

@@ -22,6 +22,7 @@ from trilby.cri.client.exits import Exits
 from trilby.cri.errors import CriError, NoSuchObject
 from trilby.cri.proto import container_pb2 as pb
 from trilby.cri.proto import runtime_pb2, sandbox_pb2, stats_pb2
+from trilby.cri.status import RUNTIME_NAME
 from trilby.pods.errors import (
     ContainerNotFound,
     ExecTimeout,
@@ -253,7 +254,7 @@ class RemoteEngine:
         )
         with _missing(ContainerNotFound):
             url = (await self.connection.call(request, pb.ExecResponse)).url
-        return await open_exec(self._streaming(), url, streams, tty=tty)
+        return await open_exec(await self._streaming(), url, streams, tty=tty)
 
     async def attach(self, container_id: str) -> RemoteAttach:
         from trilby.cri.client.attach import open_attach
@@ -265,7 +266,7 @@ class RemoteEngine:
         )
         with _missing(ContainerNotFound):
             url = (await self.connection.call(request, pb.AttachResponse)).url
-        return await open_attach(self._streaming(), url, tty=tty, stdin=stdin)
+        return await open_attach(await self._streaming(), url, tty=tty, stdin=stdin)
 
     async def logs(self, container_id: str, options: LogOptions) -> AsyncIterator[Entry]:
         """From the file: the daemon runs on this host."""
@@ -304,11 +305,12 @@ class RemoteEngine:
             runtime_pb2.VersionRequest(), runtime_pb2.VersionResponse, timeout=QUICK
         )
 
-    def _streaming(self) -> Streaming:
+    async def _streaming(self) -> Streaming:
         if self._streams is None:
             from trilby.cri.client.streaming import Streaming
 
-            self._streams = Streaming()
+            runtime = (await self.version()).runtime_name
+            self._streams = Streaming(spdy=runtime != RUNTIME_NAME)
         return self._streams
 
 

@@ -7,7 +7,8 @@ import os
 import select
 import socket
 
-from trilby.cri.client.streaming import STDERR, STDIN, Channels, Streaming
+from trilby.cri.client.channels import STDERR, STDIN, Channels, Wanted
+from trilby.cri.client.streaming import Streaming
 from trilby.pods.errors import StreamFailed
 from trilby.pods.exec import ExecStreams
 
@@ -77,7 +78,8 @@ async def open_exec(
     streaming: Streaming, url: str, streams: ExecStreams, *, tty: bool
 ) -> RemoteSession:
     """Connect to the address that Exec answered. Raises StreamFailed."""
-    channels = await streaming.connect(url)
+    wanted = Wanted(stdin=streams.stdin is not None, tty=tty)
+    channels = await streaming.connect(url, wanted)
     pair = (-1, -1)
     if tty:
         ours, inner = socket.socketpair()
