@@ -80,6 +80,7 @@ async def daemon(
         storage_driver="overlay",
         listen=str(place.root / "cri.sock"),
         log_dir=str(place.root / "logs"),
+        nri_listen=str(place.root / "nri.sock"),
         enable_metrics=True,
         metrics_port=0,
         included_pod_metrics=("all",),
