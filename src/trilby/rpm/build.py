@@ -11,8 +11,10 @@ The same sources give the same bytes, if the place gives the same tools: paths i
 
 from __future__ import annotations
 
+import datetime
 import glob
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +25,7 @@ import msgspec
 
 from trilby.rpm.build_failure import explain
 from trilby.rpm.build_log import Recorder
-from trilby.rpm.build_root import BUILD_PACKAGES, BUILDER, TOP, BuildRoot
+from trilby.rpm.build_root import BUILD_PACKAGES, BUILDER, TOP, BuildRoot, made_below
 from trilby.rpm.errors import BuildFailed
 from trilby.rpm.progress import Progress, silent
 from trilby.rpm.repo import Repository
@@ -37,8 +39,7 @@ ROOT_LOG: Final = "root.log"
 # rpmbuild's exit status when %generate_buildrequires asks for more.
 _WANTS_MORE: Final = 11
 _ROUNDS: Final = 8
-# All packages in one directory, whatever their architecture.
-_FLAT: Final = "%%{NAME}-%%{VERSION}-%%{RELEASE}.%%{ARCH}.rpm"
+_ENTRY: Final = re.compile(r"^\* \w{3} (\w{3} \d+ \d{4}) ", re.MULTILINE)
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -91,15 +92,11 @@ def make_srpm(
     source: Source, tools: Tools, results: str, *, defines: Mapping[str, str] | None = None
 ) -> str:
     """The source package of a spec: its path in ``results``. Raises as build_in_tree()."""
-    tools.need("rpmbuild")
     results = _directory(results)
     with _work("") as top, Recorder(results, LOG, silent) as log:
-        macros = {**reproducible(defines), "_topdir": top, "_srcrpmdir": results}
-        spec = _lay_out(source, top)
-        inside = Inside(shared=(top, results), cwd=top, env={"SOURCE_DATE_EPOCH": "0"})
-        status = log.run(tools, _rpmbuild(macros, "-bs", "--nodeps", spec), inside)
-        _succeed(status, log, source)
-    return max(glob.glob(os.path.join(results, "*.src.rpm")), key=os.path.getmtime)
+        _in_tree(source, tools, top, log, ("-bs",), defines=defines)
+        (made,) = glob.glob(os.path.join(top, "SRPMS", "*.src.rpm"))
+        return shutil.copy(made, results)
 
 
 def build_in_tree(
@@ -119,17 +116,33 @@ def build_in_tree(
     ``topdir`` is a directory for rpmbuild's work, a temporary one if empty; ``srpm`` makes a source
     package too. As build_in_root() in what it returns and raises.
     """
-    tools.need("rpmbuild")
     results = _directory(results)
     with _work(topdir) as top, Recorder(results, LOG, progress) as log:
-        macros = reproducible({"_rpmdir": results, "_srcrpmdir": results, **(defines or {})})
-        macros |= {"_topdir": top, "_build_name_fmt": _FLAT}
-        spec = _lay_out(source, top)
         log.step("rpmbuild", os.path.basename(source.spec))
-        command = _rpmbuild(macros, "-ba" if srpm else "-bb", "--nodeps", spec)
-        status = log.run(tools, command, Inside(shared=(top, results, *shared), cwd=top))
-        _succeed(status, log, source)
+        what = ("-ba" if srpm else "-bb",)
+        _in_tree(source, tools, top, log, what, shared=shared, defines=defines)
+        for path in made_below(top):
+            shutil.move(path, os.path.join(results, os.path.basename(path)))
         return _built(results, log)
+
+
+def _in_tree(
+    source: Source,
+    tools: Tools,
+    top: str,
+    log: Recorder,
+    what: Sequence[str],
+    *,
+    shared: Sequence[str] = (),
+    defines: Mapping[str, str] | None = None,
+) -> None:
+    """rpmbuild in a tree; its directory is always at one place there, which packages tell of."""
+    tools.need("rpmbuild")
+    place = top if tools.root == "/" else TOP
+    macros = {**reproducible(defines), "_topdir": place}
+    spec = _lay_out(source, top, inside=place)
+    inside = Inside(shared=tuple(shared), placed={top: place}, cwd=place)
+    _succeed(log.run(tools, _rpmbuild(macros, *what, "--nodeps", spec), inside), log, source)
 
 
 def build_in_root(
@@ -156,12 +169,12 @@ def build_in_root(
         log.step("build root", f"{len(root.installed())} packages")
         spec = _lay_out(source, root.path + TOP, inside=TOP)
         root.give_to_builder()
-        macros = {**reproducible(place.defines), "_build_name_fmt": _FLAT}
+        macros = reproducible(place.defines)
         _complete(source, spec, macros, root, log)
         log.step("building", os.path.basename(source.spec))
         more = () if place.check else ("--nocheck",)
         _succeed(_run(root, log, _rpmbuild(macros, "-ba", *more, spec)), log, source)
-        for path in root.made():
+        for path in made_below(root.path + TOP):
             shutil.copy(path, results)
         return _built(results, log)
 
@@ -207,14 +220,34 @@ def _rpmbuild(macros: Mapping[str, str], *rest: str) -> list[str]:
 
 
 def _lay_out(source: Source, top: str, *, inside: str = "") -> str:
-    """rpmbuild's directories with the spec and sources; the spec's path as rpmbuild sees it."""
+    """rpmbuild's directories with the spec and sources; the spec's path as rpmbuild sees it.
+
+    The files get the time of the newest changelog entry: rpm puts their times in source packages.
+    """
     for name in ("SPECS", "SOURCES", "BUILD", "BUILDROOT", "RPMS", "SRPMS"):
         os.makedirs(os.path.join(top, name), exist_ok=True)
-    for path in source.files:
-        shutil.copy(path, os.path.join(top, "SOURCES"))
     name = os.path.basename(source.spec)
-    shutil.copyfile(source.spec, os.path.join(top, "SPECS", name))
+    targets = [os.path.join(top, "SPECS", name)]
+    shutil.copyfile(source.spec, targets[0])
+    for path in source.files:
+        targets.append(os.path.join(top, "SOURCES", os.path.basename(path)))
+        shutil.copyfile(path, targets[-1])
+    when = changelog_time(source.spec)
+    for path in targets:
+        os.chmod(path, 0o644)
+        os.utime(path, (when, when))
     return os.path.join(inside or top, "SPECS", name)
+
+
+def changelog_time(spec: str) -> int:
+    """Noon of the newest changelog entry's day, as rpm has it; the file's own time without one."""
+    with open(spec, encoding="utf-8", errors="replace") as file:
+        text = file.read()
+    match = _ENTRY.search(text)
+    if match is None:
+        return int(os.stat(spec).st_mtime)
+    day = datetime.datetime.strptime(match[1], "%b %d %Y").replace(hour=12, tzinfo=datetime.UTC)
+    return int(day.timestamp())
 
 
 def _succeed(status: int, log: Recorder, source: Source) -> None:

@@ -13,7 +13,7 @@ from trilby.rpm.repo import Repository, dnf_config
 from trilby.rpm.tools import HOST, Inside, Tools
 from trilby.system import process
 
-__all__ = ["BUILDER", "BUILD_PACKAGES", "TOP", "BuildRoot"]
+__all__ = ["BUILDER", "BUILD_PACKAGES", "TOP", "BuildRoot", "made_below"]
 
 # The user that mock builds as, too: nobody's files, and no root's rights.
 BUILDER: Final = (1000, 1000)
@@ -139,11 +139,6 @@ class BuildRoot:
         """Install what a source package needs for building; ``spec`` is for the message."""
         self.dnf("builddep", package, about=spec)
 
-    def made(self) -> list[str]:
-        """The packages that rpmbuild wrote."""
-        found = glob.glob(f"{self.path}{TOP}/RPMS/**/*.rpm", recursive=True)
-        return sorted(found + glob.glob(f"{self.path}{TOP}/SRPMS/*.src.rpm"))
-
     def _failed(self, words: Sequence[str], done: process.Completed, about: str) -> RpmError:
         said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
         telling = [line.strip() for line in said if any(word in line for word in _PROBLEM)]
@@ -153,3 +148,9 @@ class BuildRoot:
             f"{what}dnf5 {words[0]} failed:\n  {reason}",
             hint=f"look into the repositories, or into {self.log}",
         )
+
+
+def made_below(top: str) -> list[str]:
+    """The packages that rpmbuild wrote in its directory."""
+    found = glob.glob(f"{top}/RPMS/**/*.rpm", recursive=True)
+    return sorted(found + glob.glob(f"{top}/SRPMS/*.src.rpm"))

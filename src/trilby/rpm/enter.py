@@ -3,9 +3,10 @@
 A process of its own, because a mount namespace and chroot(2) belong to a whole process. All mounts
 are in a mount namespace that ends with the command; nothing is left to undo.
 
-Options: ``--bind DIR`` shows a directory of the caller in ROOT at the same place; ``--api DIR``
-mounts /proc, /sys and /dev below a further root, for a package manager that installs there;
-``--setenv NAME=VALUE``; ``--user UID:GID``; ``--chdir DIR``; ``--no-network`` leaves loopback only.
+Options: ``--bind DIR`` shows a directory of the caller in ROOT at the same place, ``--bind
+DIR=PLACE`` at another one; ``--api DIR`` mounts /proc, /sys and /dev below a further root, for a
+package manager that installs there; ``--setenv NAME=VALUE``; ``--user UID:GID``; ``--chdir DIR``;
+``--no-network`` leaves loopback only.
 """
 
 from __future__ import annotations
@@ -86,11 +87,12 @@ def enter(order: Order) -> None:
     for path in order.api:
         mount_api(path, devices=False)
     if order.root != "/":
-        for path in order.binds:
-            inside = order.root + path
+        mount_api(order.root, devices=True)
+        for bind in order.binds:
+            path, _, place = bind.partition("=")
+            inside = order.root + (place or path)
             os.makedirs(inside, exist_ok=True)
             BindMount(path, inside, propagation="slave").mount()
-        mount_api(order.root, devices=True)
         if order.network:
             _resolver(order.root)
         os.chroot(order.root)

@@ -32,13 +32,15 @@ _PACKAGES: Final = {
 class Inside(msgspec.Struct, frozen=True, kw_only=True):
     """How a command is run in a tree, besides its arguments.
 
-    ``shared``: directories of the caller that the command sees at the same place;
+    ``shared``: directories of the caller that the command sees at the same place; ``placed``: as
+    directory -> place, at another one (in a tree only, the host has them where they are);
     ``install_root``: a root that a package manager fills: it is shared, and gets /proc, /sys, /dev;
     ``user``: uid and gid; ``network`` False leaves loopback only; ``env`` is added to a short
     environment from nothing.
     """
 
     shared: tuple[str, ...] = ()
+    placed: Mapping[str, str] = {}
     install_root: str = ""
     env: Mapping[str, str] = {}
     user: tuple[int, int] | None = None
@@ -74,6 +76,8 @@ class Tools(msgspec.Struct, frozen=True):
         options: list[str] = []
         for path in inside.shared:
             options += ["--bind", path]
+        for path, place in inside.placed.items():
+            options += ["--bind", f"{path}={place}"]
         if inside.install_root:
             options += ["--bind", inside.install_root, "--api", inside.install_root]
         for name, value in inside.env.items():

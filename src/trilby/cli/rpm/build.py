@@ -43,10 +43,7 @@ class Order(msgspec.Struct, kw_only=True):
 
 @click.command(
     "build",
-    epilog="""\b
-Examples:
-  trilby rpm build --repo rawhide=https://example.org/rawhide --results build/rpms
-  trilby rpm build --mock fedora-rawhide-x86_64 --results build/rpms""",
+    epilog="Example: trilby rpm build --mock fedora-rawhide-x86_64 --results build/rpms",
 )
 @project_argument
 @template_option
