@@ -33,9 +33,11 @@ Signals:
 \b
 Exit status:
   0  ended by a signal
+  1  another failure
   2  the configuration is wrong, or the command line
+  5  the address for metrics cannot be had
   8  the store cannot be used
-  9  another daemon answers on the socket
+  9  another daemon has the socket, the roots, or the port for streams
 
 Everything else is configuration: see trilby.conf(5) and `trilby config show`."""
 
@@ -51,6 +53,7 @@ def _path(text: str) -> Path | None:
     "config",
     metavar="FILE",
     default="",
+    type=click.Path(),
     help="trilby.conf to read instead of /etc/trilby/trilby.conf.",
 )
 @click.option(
@@ -58,6 +61,7 @@ def _path(text: str) -> Path | None:
     "--config-dir",
     metavar="DIR",
     default="",
+    type=click.Path(),
     help="Directory of drop-ins, *.conf, instead of /etc/trilby/trilby.conf.d.",
 )
 @click.option("--listen", metavar="PATH", default="", help="The socket of the CRI.")

@@ -18,6 +18,7 @@ import msgspec
 from trilby.cli.lazy import LazyGroup
 from trilby.cli.main import EXIT_STATUS, root_group
 from trilby.cli.manpage_conf import conf_page
+from trilby.cli.manpage_daemon import daemon_page
 from trilby.cli.manpage_roff import Page, bold, escape, italic
 from trilby.cli.manpage_topics import ENVIRONMENT, SHOWN, exits_of, files_of, related_of
 
@@ -59,11 +60,15 @@ def _walk(node: Node) -> Iterator[Node]:
 
 
 def pages() -> dict[str, str]:
-    """File name -> content of every page, trilby.conf(5) too."""
+    """File name -> content of every page, trilbyd(8) and trilby.conf(5) too."""
     version = _version()
     nodes = list(walk())
     found = {f"{node.page}.1": render(node, nodes, version) for node in nodes}
-    return {**found, "trilby.conf.5": conf_page(version)}
+    return {
+        **found,
+        "trilbyd.8": daemon_page(version, option_term),
+        "trilby.conf.5": conf_page(version),
+    }
 
 
 def render(node: Node, nodes: list[Node], version: str) -> str:

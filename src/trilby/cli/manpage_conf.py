@@ -84,7 +84,12 @@ def conf_page(version: str) -> str:
         "What the distribution says, read before; a drop-in of the same name replaces its own.",
     )
     page.section("SEE ALSO")
-    page.references(["trilby(1)", "trilby-config(1)", "trilby-pod(1)", "crio.conf(5)", "conmon(8)"])
+    page.references(
+        [
+            *("trilbyd(8)", "trilby(1)", "trilby-config(1)", "trilby-pod(1)"),
+            *("crio.conf(5)", "conmon(8)"),
+        ]
+    )
     return page.text()
 
 

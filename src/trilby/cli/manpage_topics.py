@@ -45,7 +45,13 @@ DAEMON: Final[tuple[File, ...]] = (
 )
 
 RELATED: Final[dict[tuple[str, ...], tuple[str, ...]]] = {
-    ("trilby",): ("trilby.conf(5)", "podman(1)", "skopeo(1)", "containers-storage.conf(5)"),
+    ("trilby",): (
+        "trilbyd(8)",
+        "trilby.conf(5)",
+        "podman(1)",
+        "skopeo(1)",
+        "containers-storage.conf(5)",
+    ),
     ("trilby", "image"): ("podman-image(1)", "containers-transports(5)"),
     ("trilby", "image", "copy"): ("skopeo-copy(1)", "containers-transports(5)"),
     ("trilby", "image", "pull"): (
@@ -55,14 +61,14 @@ RELATED: Final[dict[tuple[str, ...], tuple[str, ...]]] = {
         "containers-transports(5)",
     ),
     ("trilby", "image", "push"): ("podman-push(1)", "containers-transports(5)"),
-    ("trilby", "config"): ("trilby.conf(5)", "crio.conf(5)"),
+    ("trilby", "config"): ("trilbyd(8)", "trilby.conf(5)", "crio.conf(5)"),
     ("trilby", "config", "check"): ("trilby.conf(5)", "crio.conf(5)", "kubelet(1)"),
     ("trilby", "login"): ("podman-login(1)", "containers-auth.json(5)"),
     ("trilby", "logout"): ("podman-logout(1)", "containers-auth.json(5)"),
     ("trilby", "pod"): ("trilby.conf(5)", "crun(1)", "runc(8)", "conmon(8)"),
     ("trilby", "pod", "run"): ("trilby.conf(5)", "podman-kube-play(1)"),
-    ("trilby", "status"): ("trilby.conf(5)", "crictl(1)"),
-    ("trilby", "events"): ("podman-events(1)", "crictl(1)"),
+    ("trilby", "status"): ("trilbyd(8)", "trilby.conf(5)", "crictl(1)"),
+    ("trilby", "events"): ("trilbyd(8)", "podman-events(1)", "crictl(1)"),
 }
 
 

@@ -217,6 +217,21 @@ def test_completion(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "_TRILBY_COMPLETE" in out
 
 
+@pytest.mark.parametrize("shell", ["bash", "fish", "zsh"])
+def test_completion_of_the_daemon(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, said = call(capsys, "completion", shell, "trilbyd")
+    assert status == 0, said
+    assert "_TRILBYD_COMPLETE" in out and "_TRILBY_COMPLETE" not in out
+
+
+def test_completion_knows_the_daemons_flags() -> None:
+    done = python(
+        "from trilby.cli.daemon import main; main()",
+        _TRILBYD_COMPLETE="bash_complete", COMP_WORDS="trilbyd --ru", COMP_CWORD="1",
+    )  # fmt: skip
+    assert done.stdout == "plain,--runroot\n"
+
+
 def test_completion_knows_the_commands() -> None:
     done = python(
         "from trilby.cli.main import main; main()",

@@ -11,7 +11,13 @@ from pathlib import Path
 import click
 import pytest
 
-from trilby.cli import manpage, manpage_conf, manpage_roff, manpage_topics
+from trilby.cli import (
+    manpage,
+    manpage_conf,
+    manpage_daemon,
+    manpage_roff,
+    manpage_topics,
+)
 from trilby.cli.lazy import LazyGroup
 
 if importlib.util.find_spec("trilby.cli.pod.group") is None:
@@ -36,7 +42,7 @@ def test_the_tree_is_whole() -> None:
     assert "trilby-image-pull" in NAMES
     assert "trilby-pod-run" in NAMES
     assert len(NAMES) == len(set(NAMES))
-    assert set(PAGES) == {f"{name}.1" for name in NAMES} | {"trilby.conf.5"}
+    assert set(PAGES) == {f"{name}.1" for name in NAMES} | {"trilbyd.8", "trilby.conf.5"}
 
 
 @pytest.mark.parametrize("name", sorted(PAGES))
@@ -144,6 +150,39 @@ def test_exit_status_is_that_of_the_errors() -> None:
     assert numbers == sorted(numbers)
     assert all(meaning for _, meaning in rows)
     assert rest
+
+
+def test_the_daemons_page_says_what_its_help_says() -> None:
+    from trilby.cli.daemon import command
+
+    page = text_of("trilbyd.8")
+    for param in command.params:
+        assert isinstance(param, click.Option)
+        for name in param.opts:
+            assert re.search(rf"^{name}\b|, {name}\b", page, re.MULTILINE), name
+    found = manpage_daemon.blocks()
+    assert [word for word, _ in found["Signals"]] == ["HUP", "TERM, INT", "USR1"]
+    assert all(meaning for rows in found.values() for _, meaning in rows)
+    assert "\nHUP\nRead the configuration again" in page.partition("SIGNALS")[2]
+
+
+def test_the_daemons_exit_status_is_that_of_the_errors() -> None:
+    from trilby import errors
+
+    kinds = {
+        kind.exit_code
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, errors.TrilbyError)
+    }
+    numbers = [int(word) for word, _ in manpage_daemon.blocks()["Exit status"]]
+    assert numbers == sorted(numbers) and set(numbers) <= kinds | {0}
+
+
+def test_the_unit_refers_to_pages_that_there_are() -> None:
+    unit = Path(__file__).parents[3] / "src" / "systemd" / "trilby.service"
+    references = re.findall(r"man:([a-z.]+)\((\d)\)", unit.read_text())
+    assert {f"{name}.{section}" for name, section in references} == {"trilbyd.8", "trilby.conf.5"}
+    assert all(f"{name}.{section}" in PAGES for name, section in references)
 
 
 def test_the_configuration_page_has_every_option() -> None:

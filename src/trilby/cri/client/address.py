@@ -58,11 +58,11 @@ def no_daemon(path: str, error: OSError) -> NoDaemon:
     if error.errno == errno.ENOENT:
         return NoDaemon(
             f"no daemon runs: there is no socket {path}",
-            hint=f"systemctl start trilbyd, or {elsewhere}",
+            hint=f"systemctl start trilby, or {elsewhere}",
         )
     if error.errno == errno.ECONNREFUSED:
         return NoDaemon(
             f"no daemon answers on {path}: it has ended without removing the socket",
-            hint=f"systemctl restart trilbyd, or {elsewhere}",
+            hint=f"systemctl restart trilby, or {elsewhere}",
         )
     return NoDaemon(f"no daemon answers on {path}: {error.strerror or error}", hint=elsewhere)
