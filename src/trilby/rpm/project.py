@@ -122,7 +122,8 @@ class _Facts:
 
     def attribute(self, dotted: str, package_dir: str) -> str:
         """The string that a module assigns to a name, without running the module."""
-        module, _, name = dotted.strip().rpartition(".")
+        dotted = dotted.strip()
+        module, _, name = dotted.rpartition(".")
         base = os.path.join(self.directory, package_dir, *module.split("."))
         for path in (f"{base}.py", f"{base}/__init__.py"):
             if os.path.exists(path):
@@ -144,7 +145,8 @@ def _from_setup_cfg(directory: str, path: str) -> Project:
     try:
         parser.read_string(text, path)
     except configparser.Error as error:
-        line = getattr(error, "lineno", None) or 1
+        broken: list[tuple[int, str]] = getattr(error, "errors", [])
+        line = broken[0][0] if broken else getattr(error, "lineno", 1)
         raise InvalidProject(f"{path}:{line}: {' '.join(error.message.split())}") from None
     lines = text.splitlines()
 
@@ -180,7 +182,7 @@ def _from_setup_cfg(directory: str, path: str) -> Project:
         version=facts.need(looked_up("version"), "version", line_of("version")),
         summary=facts.need(value("metadata", "description"), "description", 1),
         license=value("metadata", "license"),
-        license_files=tuple(re.split(r"[\s,]+", value("metadata", "license_files"))),
+        license_files=tuple(value("metadata", "license_files").replace(",", " ").split()),
         description=looked_up("long_description"),
         url=value("metadata", "url"),
         python_requires=value("options", "python_requires"),

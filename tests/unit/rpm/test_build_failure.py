@@ -1,0 +1,140 @@
+"""What is told of a failed build: the section, the spec's line, and the part of the log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trilby.rpm.build_failure import explain, find_failure
+from trilby.rpm.errors import BuildFailed, InvalidSpec, MissingDependency
+
+SPEC = """\
+Name: hello
+Version: 1
+BuildRequires: python3dist(nothing)
+
+%prep
+%autosetup
+
+%build
+make
+make docs
+
+%install
+make install DESTDIR=%{buildroot}
+
+%check
+%pytest tests
+
+%files
+%{_bindir}/hello
+%{_mandir}/man1/hello.1*
+""".splitlines()
+
+CHECK = """\
+$ rpmbuild -ba hello.spec
+Executing(%build): /bin/sh -e /var/tmp/rpm-tmp.1
++ make
+error: this one was only told, and went well
+Executing(%check): /bin/sh -e /var/tmp/rpm-tmp.2
++ cd hello-1
++ PATH=/builddir/bin
++ /usr/bin/python3 -m pytest tests
+collected 2 items
+=================================== FAILURES ===================================
+E   assert 1 == 2
+=========================== short test summary info ============================
+FAILED tests/test_a.py::test_one - assert 1 == 2
+error: Bad exit status from /var/tmp/rpm-tmp.2 (%check)
+
+RPM build errors:
+    Bad exit status from /var/tmp/rpm-tmp.2 (%check)
+"""
+BUILD = """\
+Executing(%prep): /bin/sh -e /var/tmp/rpm-tmp.1
++ make docs in prep
+Executing(%build): /bin/sh -e /var/tmp/rpm-tmp.2
++ make
+cc -c a.c
++ make docs
+make: *** No rule to make target 'docs'.  Stop.
+error: Bad exit status from /var/tmp/rpm-tmp.2 (%build)
+"""
+UNPACKAGED = """\
+Executing(%install): /bin/sh -e /var/tmp/rpm-tmp.3
++ exit 0
+error: Installed (but unpackaged) file(s) found:
+   /usr/share/hello
+
+RPM build errors:
+    Installed (but unpackaged) file(s) found:
+   /usr/share/hello
+"""
+NOT_FOUND = """\
+Executing(%install): /bin/sh -e /var/tmp/rpm-tmp.3
++ exit 0
+Processing files: hello-1-1.x86_64
+error: File not found: /builddir/BUILD/hello-1-build/BUILDROOT/usr/share/man/man1/hello.1*
+
+RPM build errors:
+    File not found: /builddir/BUILD/hello-1-build/BUILDROOT/usr/share/man/man1/hello.1*
+"""
+MISSING = """\
+error: Failed build dependencies:
+\tpython3dist(nothing) is needed by hello-1-1.x86_64
+"""
+PARSE = "error: line 2: Unknown tag: Versoin: 1\n"
+
+
+def test_a_failed_check_shows_the_summary() -> None:
+    found = find_failure(CHECK, SPEC)
+    assert (found.section, found.line) == ("%check", 16)
+    assert "pytest tests" in found.reason
+    assert found.excerpt[1] == "FAILED tests/test_a.py::test_one - assert 1 == 2"
+
+
+def test_the_command_that_failed_is_named_with_its_line() -> None:
+    found = find_failure(BUILD, SPEC)
+    assert (found.section, found.line) == ("%build", 10)
+    assert found.reason == "%build failed in `make docs`"
+    assert found.excerpt[-1].startswith("make: ***")
+    assert not any("in prep" in line for line in found.excerpt)
+
+
+def test_files_that_nobody_owns() -> None:
+    found = find_failure(UNPACKAGED, SPEC)
+    assert "unpackaged" in found.reason
+    assert "   /usr/share/hello" in found.excerpt
+
+
+def test_files_that_are_not_there() -> None:
+    found = find_failure(NOT_FOUND, SPEC)
+    assert found.line == 20
+    assert "hello.1" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("log", "kind", "line"),
+    [
+        (CHECK, BuildFailed, 16),
+        (NOT_FOUND, BuildFailed, 20),
+        (MISSING, MissingDependency, 3),
+        (PARSE, InvalidSpec, 2),
+    ],
+)
+def test_errors_begin_with_the_line(
+    tmp_path: Path, log: str, kind: type[Exception], line: int
+) -> None:
+    path = tmp_path / "hello.spec"
+    path.write_text("\n".join(SPEC) + "\n")
+    error = explain(log, str(path), "/x/build.log", 1)
+    assert type(error) is kind
+    assert error.message.startswith(f"{path}:{line}: ")
+    assert "/x/build.log" in error.hint
+
+
+def test_a_log_that_says_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "hello.spec"
+    path.write_text("Name: hello\n")
+    assert "status 137" in explain("", str(path), "/x", 137).message

@@ -1,0 +1,127 @@
+"""Facts out of setup.cfg and pyproject.toml, and errors that say where."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from trilby.rpm.errors import InvalidProject
+from trilby.rpm.project import load_project
+
+ROOT = Path(__file__).resolve().parents[3]
+
+SETUP_CFG = """\
+[metadata]
+name = Say-Hello
+version = attr: hello.__version__
+description = Says hello
+license = MIT
+license_files = LICENSE
+url = https://example.org/hello
+
+[options]
+package_dir =
+    = src
+install_requires =
+    # why it is needed
+    rich >= 13
+
+[options.extras_require]
+test = pytest
+
+[options.entry_points]
+console_scripts =
+    hello = hello:main
+"""
+PYPROJECT = """\
+[build-system]
+requires = ["setuptools"]
+
+[project]
+name = "say-hello"
+description = "Says hello"
+version = "1.2"
+license = {text = "MIT"}
+dependencies = ["rich >= 13"]
+urls = {Homepage = "https://example.org/hello"}
+
+[project.optional-dependencies]
+test = ["pytest"]
+
+[project.scripts]
+hello = "hello:main"
+"""
+
+
+def make(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+def test_setup_cfg(tmp_path: Path) -> None:
+    module = 'import nothing_that_is_there\n__version__ = "1.2"\n'
+    found = load_project(make(tmp_path, {"setup.cfg": SETUP_CFG, "src/hello/__init__.py": module}))
+    assert (found.name, found.version, found.summary) == ("Say-Hello", "1.2", "Says hello")
+    assert (found.license, found.url, found.license_files) == (
+        "MIT",
+        "https://example.org/hello",
+        ("LICENSE",),
+    )
+    assert [each.name for each in found.requires] == ["rich"]
+    assert found.scripts == {"hello": "hello:main"}
+    assert found.packages() == ("hello",)
+    assert [each.name for each in found.extras["test"]] == ["pytest"]
+
+
+def test_pyproject(tmp_path: Path) -> None:
+    found = load_project(make(tmp_path, {"pyproject.toml": PYPROJECT, "hello/__init__.py": ""}))
+    assert (found.name, found.version, found.license) == ("say-hello", "1.2", "MIT")
+    assert found.url == "https://example.org/hello"
+    assert found.packages() == ("hello",)
+
+
+def test_a_version_from_a_file(tmp_path: Path) -> None:
+    text = PYPROJECT.replace('version = "1.2"', 'dynamic = ["version"]')
+    text += '\n[tool.setuptools.dynamic]\nversion = {file = "VERSION"}\n'
+    found = load_project(make(tmp_path, {"pyproject.toml": text, "VERSION": "3.4\n"}))
+    assert found.version == "3.4"
+
+
+def test_a_version_that_only_a_tool_knows(tmp_path: Path) -> None:
+    text = PYPROJECT.replace('version = "1.2"', 'dynamic = ["version"]')
+    make(tmp_path, {"pyproject.toml": text})
+    with pytest.raises(InvalidProject, match=r"pyproject\.toml:7: .*--version"):
+        load_project(tmp_path)
+    assert load_project(tmp_path, version="9").version == "9"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("rich >= 13", "rich >=", r"setup\.cfg:12: .*rich >="),
+        ("name = Say-Hello", "", r"setup\.cfg:1: the project has no name"),
+        ("[options]", "[options", r"setup\.cfg:9:"),
+        ("attr: hello.__version__", "attr: hello.__wrong__", "plain string to hello.__wrong__"),
+        ("attr: hello.__version__", "file: NONE", "NONE: No such file"),
+    ],
+)
+def test_errors_say_where(tmp_path: Path, old: str, new: str, message: str) -> None:
+    text = SETUP_CFG.replace(old, new)
+    make(tmp_path, {"setup.cfg": text, "src/hello/__init__.py": '__version__ = "1"\n'})
+    with pytest.raises(InvalidProject, match=message):
+        load_project(tmp_path)
+
+
+def test_no_project(tmp_path: Path) -> None:
+    with pytest.raises(InvalidProject, match="neither a setup.cfg"):
+        load_project(tmp_path)
+
+
+def test_this_project() -> None:
+    found = load_project(ROOT)
+    assert found.name == "trilby"
+    assert set(found.scripts) == {"trilby", "trilbyd"}
+    assert "check" in found.extras
