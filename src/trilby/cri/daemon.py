@@ -207,8 +207,9 @@ class Daemon:
     def _make_server(self, path: str) -> Server:
         config = self.config
         self.stats = StatsRpcs(self.engine, config)
+        self.sandboxes = PodSandboxRpcs(self.engine, config.log_dir)
         groups = [
-            PodSandboxRpcs(self.engine, config.log_dir),
+            self.sandboxes,
             ContainerRpcs(self.engine, self.images),
             ExecRpcs(self.engine, self.streams),
             ImageRpcs(self.engine, self.images, self.pulls, self.pinned),
@@ -252,6 +253,7 @@ class Daemon:
         self.config = config
         self.engine.replace_config(config.engine)
         self.stats.replace(config)
+        self.sandboxes.log_dir = config.log_dir
         if self.metrics_server is not None:
             self.metrics_server.replace(config)
         if self.tracer is not None:

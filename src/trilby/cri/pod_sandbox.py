@@ -17,17 +17,17 @@ from trilby.pods.model_status import SandboxState, SandboxStatus
 
 
 class PodSandboxRpcs:
-    """``log_dir`` is the parent of log directories for sandboxes that name none."""
+    """``log_dir`` is the parent of log directories for sandboxes that name none; it may change."""
 
     def __init__(self, engine: Engine, log_dir: str = "") -> None:
         self._engine = engine
-        self._log_dir = log_dir
+        self.log_dir = log_dir
         self._messages = Listed(translate_sandbox.listed)
 
     async def run_pod_sandbox(self, request: pb.RunPodSandboxRequest) -> pb.RunPodSandboxResponse:
         """The sandbox is ready when this answers; the same request again has the same answer."""
         config = translate_sandbox.sandbox_config(
-            request.config, request.runtime_handler, self._log_dir
+            request.config, request.runtime_handler, self.log_dir
         )
         return pb.RunPodSandboxResponse(pod_sandbox_id=await self._engine.run_sandbox(config))
 

@@ -130,6 +130,19 @@ async def test_reload_is_all_or_nothing(trilbyd: DaemonProcess) -> None:
     drop_in.unlink()
 
 
+async def test_logs_of_new_pods_go_where_a_reload_says(trilbyd: DaemonProcess) -> None:
+    drop_in = trilbyd.place.root / "conf.d" / "10-logs.conf"
+    drop_in.write_text(f'[trilby]\nlog_dir = "{trilbyd.place.root}/elsewhere"\n')
+    status, answer = await get(trilbyd, "/config/reload", "POST")
+    assert status == 200 and isinstance(answer, dict)
+    assert answer["new_pods"] == ["trilby.log_dir"]
+    sandbox = await trilbyd.run_pod("logs")
+    container = await trilbyd.create(sandbox)
+    path = (await trilbyd.status(container)).log_path
+    assert path == f"{trilbyd.place.root}/elsewhere/test_logs_uid-logs/main.log"
+    drop_in.unlink()
+
+
 async def test_two_daemons_beside_each_other(trilbyd: DaemonProcess, tmp_path: Path) -> None:
     """Roots, sockets, bridges and cgroup parents of their own."""
     from tests.support.pods import own_place
