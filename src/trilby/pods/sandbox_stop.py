@@ -37,6 +37,9 @@ async def _stop(parts: Parts, sandbox_id: str, timeout: float) -> None:
         live = parts.layout.load_sandbox_live(sandbox_id)
         if live is None or live.phase == CREATING:
             return
+        record = parts.layout.load_sandbox(sandbox_id)
+        attached = not (live.network_detached or sandbox_network.uses_host(record))
+        news = live.phase != STOPPED or attached
         if live.phase != STOPPED:
             # First of all: no new containers.
             parts.layout.save_sandbox_live(sandbox_id, replace(live, phase=STOPPED))
@@ -54,7 +57,8 @@ async def _stop(parts: Parts, sandbox_id: str, timeout: float) -> None:
             *(end_processes(parts, step) for step in infra),
             *(_forget(parts, sandbox_id, some) for some in containers),
         )
-    parts.events.publish(EventType.STOPPED, sandbox_id, sandbox_id)
+    if news:
+        parts.events.publish(EventType.STOPPED, sandbox_id, sandbox_id)
 
 
 async def _stop_quietly(parts: Parts, container_id: str, timeout: float) -> None:
