@@ -1,7 +1,8 @@
-"""From a spec and its sources to RPMs, in one of three places.
+"""From a spec and its sources to RPMs, in one of four places.
 
 * build_in_root(): a fresh root with nothing but what the spec asks for, filled by dnf5 from given
   repositories, as mock does it, but without mock;
+* build_here(): the root that we run in, if it is a container's that ends with the build;
 * build_in_tree(): rpmbuild in a tree that has all it takes already, quick and without isolation;
 * mock.build_with_mock(): mock itself.
 
@@ -25,14 +26,23 @@ import msgspec
 
 from trilby.rpm.build_failure import explain
 from trilby.rpm.build_log import Recorder
-from trilby.rpm.build_root import BUILD_PACKAGES, BUILDER, TOP, BuildRoot, made_below
+from trilby.rpm.build_root import BUILD_PACKAGES, TOP, BuildRoot, ThisRoot, made_below
 from trilby.rpm.errors import BuildFailed
 from trilby.rpm.progress import Progress, silent
 from trilby.rpm.repo import Repository
 from trilby.rpm.tools import HOST, Inside, Tools
 from trilby.system.files import remove_tree
 
-__all__ = ["Built", "Place", "Source", "build_in_root", "build_in_tree", "make_srpm"]
+__all__ = [
+    "LOG",
+    "Built",
+    "Place",
+    "Source",
+    "build_here",
+    "build_in_root",
+    "build_in_tree",
+    "make_srpm",
+]
 
 LOG: Final = "build.log"
 ROOT_LOG: Final = "root.log"
@@ -52,14 +62,15 @@ class Source(msgspec.Struct, frozen=True):
 class Place(msgspec.Struct, frozen=True, kw_only=True):
     """Where a build runs.
 
-    ``tools`` has dnf5; ``repositories`` fill the root; ``release`` is ``--releasever``;
+    ``tools`` has dnf5; ``repositories`` fill the root, without any those that the tools' tree is
+    configured for; ``release`` is ``--releasever``, empty for the tree's own;
     ``packages`` are in every build root; ``defines`` are rpm macros for all steps; ``work`` is an
     absolute directory for roots, a temporary one if empty. ``check`` False leaves %check out.
     """
 
     tools: Tools = HOST
     repositories: tuple[Repository, ...] = ()
-    release: str = "46"
+    release: str = ""
     packages: tuple[str, ...] = BUILD_PACKAGES
     defines: Mapping[str, str] = {}
     work: str = ""
@@ -165,28 +176,43 @@ def build_in_root(
             release=place.release,
             log=os.path.join(results, ROOT_LOG),
         )
-        root.fill(place.packages)
-        log.step("build root", f"{len(root.installed())} packages")
-        spec = _lay_out(source, root.path + TOP, inside=TOP)
-        root.give_to_builder()
-        macros = reproducible(place.defines)
-        _complete(source, spec, macros, root, log)
-        log.step("building", os.path.basename(source.spec))
-        more = () if place.check else ("--nocheck",)
-        _succeed(_run(root, log, _rpmbuild(macros, "-ba", *more, spec)), log, source)
-        for path in made_below(root.path + TOP):
-            shutil.copy(path, results)
-        return _built(results, log)
+        return _build(source, place, root, log, results)
+
+
+def build_here(source: Source, place: Place, results: str, *, progress: Progress = silent) -> Built:
+    """The same in the root that we run in, a container's: see build_root.ThisRoot.
+
+    Of ``place`` only packages, defines and check count. Raises as build_in_root().
+    """
+    results = _directory(results)
+    with _work(place.work) as work, Recorder(results, LOG, progress) as log:
+        root = ThisRoot(work, log=os.path.join(results, ROOT_LOG))
+        return _build(source, place, root, log, results)
+
+
+def _build(source: Source, place: Place, root: BuildRoot, log: Recorder, results: str) -> Built:
+    root.fill(place.packages)
+    log.step("build root", f"{len(root.installed())} packages")
+    spec = _lay_out(source, root.path.rstrip("/") + TOP, inside=TOP)
+    root.give_to_builder()
+    macros = reproducible(place.defines)
+    _complete(source, spec, macros, root, log)
+    log.step("building", os.path.basename(source.spec))
+    more = () if place.check else ("--nocheck",)
+    _succeed(root.build(_rpmbuild(macros, "-ba", *more, spec), log), log, source)
+    for path in made_below(root.path.rstrip("/") + TOP):
+        shutil.copy(path, results)
+    return _built(results, log)
 
 
 def _complete(
     source: Source, spec: str, macros: Mapping[str, str], root: BuildRoot, log: Recorder
 ) -> None:
     """Install what the spec asks for, and what %generate_buildrequires asks for in rounds."""
-    _succeed(_run(root, log, _rpmbuild(macros, "-bs", "--nodeps", spec)), log, source)
+    _succeed(root.build(_rpmbuild(macros, "-bs", "--nodeps", spec), log), log, source)
     root.install_requirements_of(root.take_srpm(), source.spec)
     for number in range(1, _ROUNDS + 1):
-        status = _run(root, log, _rpmbuild(macros, "-br", spec))
+        status = root.build(_rpmbuild(macros, "-br", spec), log)
         if status != _WANTS_MORE:
             _succeed(status, log, source)
             return
@@ -199,17 +225,6 @@ def _complete(
         log=log.path,
         hint=f"see the end of {log.path}",
     )
-
-
-def _run(root: BuildRoot, log: Recorder, command: list[str]) -> int:
-    """A command as the builder, in the root, without a network: as in Fedora's build system."""
-    inside = Inside(
-        env={"HOME": TOP, "TMPDIR": "/var/tmp", "USER": "mockbuild"},
-        user=BUILDER,
-        network=False,
-        cwd=TOP,
-    )
-    return log.run(Tools(root.path), command, inside)
 
 
 def _rpmbuild(macros: Mapping[str, str], *rest: str) -> list[str]:

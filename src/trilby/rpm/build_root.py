@@ -8,12 +8,13 @@ import shutil
 from collections.abc import Sequence
 from typing import Final
 
+from trilby.rpm.build_log import Recorder
 from trilby.rpm.errors import MissingDependency, RpmError
 from trilby.rpm.repo import Repository, dnf_config
 from trilby.rpm.tools import HOST, Inside, Tools
 from trilby.system import process
 
-__all__ = ["BUILDER", "BUILD_PACKAGES", "TOP", "BuildRoot", "made_below"]
+__all__ = ["BUILDER", "BUILD_PACKAGES", "TOP", "BuildRoot", "ThisRoot", "made_below"]
 
 # The user that mock builds as, too: nobody's files, and no root's rights.
 BUILDER: Final = (1000, 1000)
@@ -51,7 +52,7 @@ class BuildRoot:
         *,
         tools: Tools = HOST,
         repositories: Sequence[Repository] = (),
-        release: str = "46",
+        release: str = "",
         log: str = os.devnull,
     ) -> None:
         self.path = path
@@ -65,8 +66,11 @@ class BuildRoot:
         """Make the root with these packages. Raises MissingDependency, ToolMissing, ToolRefused."""
         os.makedirs(self.path)
         os.makedirs(self._work, exist_ok=True)
+        cache = os.path.join(self._work, "cache")
+        # Without repositories of the caller those of the tree with the tools count.
+        folder = "/dev/null" if self._repositories else "/etc/yum.repos.d"
         with open(os.path.join(self._work, "dnf.conf"), "w", encoding="utf-8") as file:
-            file.write(dnf_config(self._repositories, cache=os.path.join(self._work, "cache")))
+            file.write(dnf_config(self._repositories, cache=cache, folder=folder))
         self.dnf("install", *packages)
 
     def dnf(self, *words: str, about: str = "") -> process.Completed:
@@ -75,17 +79,7 @@ class BuildRoot:
         Raises:
             MissingDependency: dnf5 cannot do it; the message is what it says about that.
         """
-        command = [
-            "dnf5",
-            "-y",
-            f"--config={self._work}/dnf.conf",
-            "--use-host-config",
-            f"--installroot={self.path}",
-            f"--releasever={self._release}",
-            *words,
-        ]
-        shared = [self._work, *(each.directory for each in self._repositories if each.directory)]
-        inside = Inside(shared=tuple(shared), install_root=self.path)
+        command, inside = self._command(words)
         done = self._tools.run(command, inside, check=False)
         with open(self.log, "ab") as file:
             file.write(f"$ {process.replay_command(command)}\n".encode())
@@ -93,6 +87,19 @@ class BuildRoot:
         if done.returncode != 0:
             raise self._failed(words, done, about)
         return done
+
+    def _command(self, words: Sequence[str]) -> tuple[list[str], Inside]:
+        command = [
+            "dnf5",
+            "-y",
+            f"--config={self._work}/dnf.conf",
+            "--use-host-config",
+            f"--installroot={self.path}",
+            *([f"--releasever={self._release}"] if self._release else []),
+            *words,
+        ]
+        shared = [self._work, *(each.directory for each in self._repositories if each.directory)]
+        return command, Inside(shared=tuple(shared), install_root=self.path)
 
     def run(
         self, command: Sequence[str], *, check: bool = True, network: bool = False
@@ -104,6 +111,16 @@ class BuildRoot:
         """Name, version and architecture of every package, sorted."""
         text = self.run(["rpm", "-qa", "--qf", "%{NEVRA}\\n"]).text
         return sorted(text.splitlines())
+
+    def build(self, command: list[str], log: Recorder) -> int:
+        """A command as the builder, without a network as in Fedora's build system; its status."""
+        inside = Inside(
+            env={"HOME": TOP, "TMPDIR": "/var/tmp", "USER": "mockbuild"},
+            user=BUILDER,
+            network=False,
+            cwd=TOP,
+        )
+        return log.run(Tools(self.path), command, inside)
 
     def give_to_builder(self) -> None:
         """The build directory and its user: what mock's root has, too."""
@@ -148,6 +165,29 @@ class BuildRoot:
             f"{what}dnf5 {words[0]} failed:\n  {reason}",
             hint=f"look into the repositories, or into {self.log}",
         )
+
+
+class ThisRoot(BuildRoot):
+    """The root that we run in, as a build root: for containers that live for one build only.
+
+    What the build needs is installed by the root's own dnf5, from its own repositories.
+    """
+
+    def __init__(self, work: str, *, log: str = os.devnull) -> None:
+        super().__init__("/", log=log)
+        self._work = work
+
+    def fill(self, packages: Sequence[str]) -> None:
+        self.dnf("install", *packages)
+
+    def _command(self, words: Sequence[str]) -> tuple[list[str], Inside]:
+        return ["dnf5", "-y", "--setopt=install_weak_deps=False", *words], Inside()
+
+    def build(self, command: list[str], log: Recorder) -> int:
+        return log.run(HOST, command, Inside(env={"HOME": TOP}, cwd=TOP))
+
+    def give_to_builder(self) -> None:
+        """Nothing: who builds here is who runs us."""
 
 
 def made_below(top: str) -> list[str]:

@@ -53,14 +53,17 @@ class Repository(msgspec.Struct, frozen=True):
         return "\n".join(lines) + "\n"
 
 
-def dnf_config(repositories: Sequence[Repository], *, cache: str) -> str:
-    """A dnf.conf with these repositories and no others; ``cache`` is a directory."""
+def dnf_config(repositories: Sequence[Repository], *, cache: str, folder: str = "/dev/null") -> str:
+    """A dnf.conf with these repositories, and those of the .repo files in ``folder``.
+
+    ``cache`` is a directory for what dnf fetches.
+    """
     main = [
         "[main]",
         "assumeyes=True",
         "best=True",
         "install_weak_deps=False",
-        "reposdir=/dev/null",
+        f"reposdir={folder}",
         "protected_packages=",
         f"cachedir={cache}",
         f"system_cachedir={cache}",

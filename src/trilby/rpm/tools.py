@@ -109,14 +109,17 @@ class Tools(msgspec.Struct, frozen=True):
         """
         inside = inside or Inside()
         self.need(os.path.basename(command[0]))
-        if os.geteuid() != 0 and (self.root != "/" or inside.install_root):
+        if os.geteuid() != 0 and (self.root != "/" or inside.install_root or inside.user):
             raise ToolRefused(
                 f"{command[0]} has to run in {inside.install_root or self.root}, which takes root",
                 hint="run it as root, or build with mock",
             )
+        alone = self.root == "/" and not inside.install_root and inside.network
+        direct = alone and inside.user is None
         done = process.run(
-            self.argv(command, inside),
-            env={"PYTHONPATH": _import_path()},
+            command if direct else self.argv(command, inside),
+            env=dict(inside.env) if direct else {"PYTHONPATH": _import_path()},
+            cwd=inside.cwd if direct else None,
             stdin=stdin,
             stdout=stdout,
             stderr=stderr,

@@ -34,6 +34,7 @@ class Order(msgspec.Struct, kw_only=True):
     repo: tuple[str, ...]
     tools: str
     mock: str
+    here: bool
     define: tuple[str, ...]
     releasever: str
     no_check: bool
@@ -54,13 +55,19 @@ class Order(msgspec.Struct, kw_only=True):
     "--repo",
     metavar="NAME=URL",
     multiple=True,
-    help="A repository that the build root is filled from, URL or path; may be given again.",
+    help="A repository that fills the build root, URL or path; may be given again. Without it the"
+    " host's own.",
 )
 @click.option(
     "--mock",
     metavar="CONFIG",
     default="",
     help="Build with mock and this configuration of it; --repo adds to what it has.",
+)
+@click.option(
+    "--here",
+    is_flag=True,
+    help="Take this root as the build root, and install into it: for containers.",
 )
 @tools_option
 @click.option(
@@ -69,9 +76,8 @@ class Order(msgspec.Struct, kw_only=True):
 @click.option(
     "--releasever",
     metavar="NUMBER",
-    default="46",
-    show_default=True,
-    help="Fedora's number, for URLs that have it.",
+    default="",
+    help="Fedora's number, for URLs that have it; without it this host's.",
 )
 @click.option("--no-check", is_flag=True, help="Leave %check out.")
 @click.option("--work", metavar="DIR", default="", help="Where the build root is made.")
@@ -118,7 +124,7 @@ def command(
 
 
 def _build(source: Source, order: Order, progress: Progress) -> Built:
-    from trilby.rpm.build import Place, build_in_root
+    from trilby.rpm.build import Place, build_here, build_in_root
 
     repositories = tuple(repository_of(text) for text in order.repo)
     defines = dict(define_of(text) for text in order.define)
@@ -134,8 +140,6 @@ def _build(source: Source, order: Order, progress: Progress) -> Built:
             check=not order.no_check,
             progress=progress,
         )
-    if not repositories:
-        raise click.UsageError("a build needs --repo, one or more, or --mock")
     place = Place(
         tools=tools_of(order.tools),
         repositories=repositories,
@@ -144,4 +148,6 @@ def _build(source: Source, order: Order, progress: Progress) -> Built:
         work=order.work,
         check=not order.no_check,
     )
+    if order.here:
+        return build_here(source, place, order.results, progress=progress)
     return build_in_root(source, place, order.results, progress=progress)

@@ -81,8 +81,8 @@ def key_of(home: str, how: str, tools: Tools) -> SigningKey:
 
 
 def repository_of(text: str) -> Repository:
-    """``NAME=URL`` or a path. Raises click.UsageError."""
-    from trilby.rpm.repo import Repository
+    """``NAME=URL`` or a path; a key beside its packages counts. Raises click.UsageError."""
+    from trilby.rpm.repo import KEY_NAME, Repository
 
     name, equals, url = text.partition("=")
     if not equals:
@@ -91,6 +91,8 @@ def repository_of(text: str) -> Repository:
         url = os.path.abspath(url)
         if not os.path.isdir(f"{url}/repodata"):
             raise click.UsageError(f"--repo {text}: {url} has no repodata; see `trilby rpm repo`")
+        key = os.path.join(url, KEY_NAME)
+        return Repository(name, url, key=key if os.path.exists(key) else "")
     return Repository(name, url)
 
 
