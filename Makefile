@@ -1,5 +1,5 @@
 # The commands that a person types. `make demo` and `make test` install what they need.
-.PHONY: help setup demo programs test unit lint man proto bench clean
+.PHONY: help setup demo programs test unit lint man proto rpms bench clean
 
 # Tools of the venv first; iptables and runc may be in sbin, which not every root has in its PATH.
 export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
@@ -35,6 +35,9 @@ man: setup ## Write the man pages into docs/man
 proto: setup ## Write the messages' Python modules from the .proto files beside them
 	@$(PYTHON) -m grpc_tools.protoc -Isrc --python_out=src --pyi_out=src \
 		src/trilby/cri/proto/*.proto src/trilby/cri/nri/proto/*.proto
+
+rpms: setup ## Build signed packages for Fedora Rawhide and a repository of them: build/rpms
+	@scripts/rpms $(ARGS)
 
 bench: setup ## Compare with podman and skopeo (see tests/bench); JSON in build/bench.json
 	@$(PYTHON) -m tests.bench $(ARGS)
