@@ -1,0 +1,106 @@
+"""A stand-in for the repository of Fedora Rawhide, made of Debian's packages and PyPI's wheels.
+
+``repository()`` gives a signed repository for dnf and makes it if it is not there; spec/standin
+says what is in it. As a command it prints where the repository and the tree of tools are::
+
+    python -m tests.support.standin
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.support import standin_cut, standin_spec
+from tests.support.standin_cache import cache_folder, fingerprint, made_once, say
+from tests.support.standin_cut import Part
+from tests.support.standin_definition import FOLDER, Definition, definition, wheels
+from tests.support.standin_stage import lay_over, stage
+from tests.support.standin_tree import TreeError, tools, tree
+from tests.support.standin_wheels import wheel_parts
+
+from trilby.errors import TrilbyError
+from trilby.rpm.build import Source, build_in_tree
+from trilby.rpm.prebuilt import render
+from trilby.rpm.repo import KEY_NAME, Repository, make_repository
+from trilby.rpm.sign import SigningKey, find_key, make_key, sign
+
+__all__ = ["repository", "signing_key"]
+
+NAME = "rawhide"
+OWNER = "Rawhide stand-in <standin@example.invalid>"
+
+
+def repository() -> Repository:
+    """The repository; its packages are signed and so is its metadata."""
+    base = tree()
+    code = sorted(Path(__file__).parent.glob("standin*.py"))
+    mark = fingerprint(base.name, FOLDER, *code)
+    path = made_once("repository", mark, lambda folder: _make(folder, base))
+    return Repository(NAME, str(path), key=str(path / KEY_NAME))
+
+
+def signing_key() -> SigningKey:
+    """The key of this machine's stand-ins: made once, kept beside them, of no worth elsewhere.
+
+    Sequoia's, for GnuPG leaves an agent behind that outlives the tests.
+    """
+    home = made_once("key", fingerprint(OWNER, "sq"), _make_key)
+    return find_key(str(home), how="sq", tools=tools())
+
+
+def _make_key(folder: Path) -> None:
+    folder.chmod(0o700)
+    make_key(str(folder), OWNER, how="sq", tools=tools())
+
+
+def _make(folder: Path, base: Path) -> None:
+    wanted, key = definition(), signing_key()
+    parts = _parts(base, wanted)
+    count = sum(len(part.entries) for part in parts.values())
+    say(f"{len(parts)} packages of {count} files: staging")
+    work = Path(tempfile.mkdtemp(prefix=".work-", dir=cache_folder()))
+    try:
+        staged = work / "stage"
+        stage((entry for part in parts.values() for entry in part.entries.values()), staged)
+        spec = work / "rawhide-standin.spec"
+        packages = standin_spec.prebuilt(parts, wanted, staged, work / "lists")
+        spec.write_text(render(packages, folder=str(work)))
+        say("rpmbuild")
+        build_in_tree(
+            Source(str(spec)), tools(), str(folder), shared=(str(work),), topdir=str(work)
+        )
+        (folder / "build.log").unlink()
+    finally:
+        shutil.rmtree(work)
+    say("signing")
+    sign(sorted(map(str, folder.glob("*.rpm"))), key, tools=tools())
+    make_repository(str(folder), tools=tools(), key=key)
+    say(f"done: {len(list(folder.glob('*.rpm')))} packages")
+
+
+def _parts(base: Path, wanted: Definition) -> dict[str, Part]:
+    parts = standin_cut.cut(base, wanted).parts
+    for wheel in wheel_parts(wheels(), wanted.python, tools()):
+        # In the place of Debian's, if it has one of that name.
+        parts[wheel.name] = Part(entries=wheel.entries, version=wheel.version)
+    lay_over(parts, wanted)
+    for name in wanted.made:
+        parts.setdefault(name, Part())
+    return parts
+
+
+def main() -> int:
+    try:
+        found = repository()
+        sys.stdout.write(f"repository={found.directory}\nkey={found.key}\ntools={tree()}\n")
+    except (TreeError, TrilbyError) as error:
+        sys.stderr.write(f"standin: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
