@@ -16,7 +16,6 @@ from trilby.pods.config_option import Kind, Option, Scope
 # Annotations are values here, not texts: reading the options costs no second parse of them.
 
 if TYPE_CHECKING:
-    from trilby.cri.nri.settings import Settings
     from trilby.image.context import ImageContext
     from trilby.storage.config import StorageConfig
 
@@ -28,6 +27,7 @@ METRICS: Final = "trilby.metrics"
 STATS: Final = "trilby.stats"
 TRACING: Final = "trilby.tracing"
 NRI: Final = "trilby.nri"
+VALIDATOR: Final = "trilby.nri.default_validator"
 
 LIVE: Final = Scope.LIVE
 NEW_PODS: Final = Scope.NEW_PODS
@@ -327,6 +327,41 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True):
         "How long a plugin may take for a request; then it is disconnected, and the request"
         " goes on without it.",
     )] = 2.0
+
+    # -- [trilby.nri.default_validator] ------------------------------------------------------
+    nri_enable_default_validator: Annotated[bool, Option(
+        f"{VALIDATOR}.nri_enable_default_validator", RESTART,
+        "Look at what plugins have changed before a container is made, by the options here.",
+    )] = False
+    nri_validator_reject_oci_hook_adjustment: Annotated[bool, Option(
+        f"{VALIDATOR}.nri_validator_reject_oci_hook_adjustment", RESTART,
+        "Plugins may not add OCI hooks.",
+    )] = False
+    nri_validator_reject_runtime_default_seccomp_adjustment: Annotated[bool, Option(
+        f"{VALIDATOR}.nri_validator_reject_runtime_default_seccomp_adjustment", RESTART,
+        "Plugins may not replace the runtime's own seccomp profile.",
+    )] = False
+    nri_validator_reject_unconfined_seccomp_adjustment: Annotated[bool, Option(
+        f"{VALIDATOR}.nri_validator_reject_unconfined_seccomp_adjustment", RESTART,
+        "Plugins may not give a seccomp policy to containers that are to have none.",
+    )] = False
+    nri_validator_reject_custom_seccomp_adjustment: Annotated[bool, Option(
+        f"{VALIDATOR}.nri_validator_reject_custom_seccomp_adjustment", RESTART,
+        "Plugins may not replace the seccomp profiles of files.",
+    )] = False
+    nri_validator_reject_namespace_adjustment: Annotated[bool, Option(
+        f"{VALIDATOR}.nri_validator_reject_namespace_adjustment", RESTART,
+        "Plugins may not change namespaces.",
+    )] = False
+    nri_validator_required_plugins: Annotated[tuple[str, ...], Option(
+        f"{VALIDATOR}.nri_validator_required_plugins", RESTART,
+        "Plugins without which no container is made, besides those of a pod's annotation"
+        " `required-plugins.noderesource.dev`.",
+    )] = ()
+    nri_validator_tolerate_missing_plugins_annotation: Annotated[str, Option(
+        f"{VALIDATOR}.nri_validator_tolerate_missing_plugins_annotation", RESTART,
+        "The annotation of pods that do without the required plugins. Empty: none do.",
+    )] = ""
     # fmt: on
 
     def storage_config(self, env: Mapping[str, str] | None = None) -> "StorageConfig":
@@ -342,18 +377,6 @@ class DaemonConfig(msgspec.Struct, frozen=True, kw_only=True):
             runroot=self.runroot or None,
             driver=self.storage_driver or None,
             options=self.storage_option or None,
-        )
-
-    def nri_settings(self) -> "Settings":
-        """What the daemon's part of NRI is made with."""
-        from trilby.cri.nri.settings import Settings
-
-        return Settings(
-            listen="" if self.nri_disable_connections else self.nri_listen,
-            plugin_dir=self.nri_plugin_dir,
-            config_dir=self.nri_plugin_config_dir,
-            registration_timeout=self.nri_plugin_registration_timeout,
-            request_timeout=self.nri_plugin_request_timeout,
         )
 
     def image_context(self) -> "ImageContext":

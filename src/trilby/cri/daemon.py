@@ -173,8 +173,9 @@ class Daemon:
         if not self.config.enable_nri:
             return
         from trilby.cri.nri.service import NriService
+        from trilby.cri.nri.settings import settings_of
 
-        service = NriService(self.engine, self.config.nri_settings())
+        service = NriService(self.engine, settings_of(self.config))
         self._stack.push_async_callback(service.close)
         try:
             await service.start()

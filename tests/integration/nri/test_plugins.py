@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.support.daemon import IMAGE, DaemonProcess
+from tests.support.daemon import IMAGE, DaemonProcess, own_daemon
 from tests.support.kubernetes import program
 from tests.support.nri import plugin
 from tests.support.nri_peer import Peer, peer_at
@@ -428,3 +428,25 @@ async def test_what_is_no_plugin_harms_nobody(
         assert await stranger.ended()
         await trilbyd.run(await trilbyd.run_pod())
         await told.expect("PostStartContainer")
+
+
+async def test_a_plugin_that_has_to_be_there(
+    place: Place, nothing_left_behind: None, nri: str
+) -> None:
+    rules = (
+        "[trilby.nri.default_validator]\nnri_enable_default_validator = true\n"
+        'nri_validator_required_plugins = ["needed"]\n'
+        "nri_validator_reject_oci_hook_adjustment = true\n"
+    )
+    async with own_daemon(place, rules) as trilbyd:
+        sandbox = await trilbyd.run_pod()
+        with pytest.raises(TrilbyError, match="have to be there are not: needed"):
+            await trilbyd.create(sandbox)
+        async with plugin(nri, "needed"):
+            await trilbyd.run(sandbox)
+            hooks = {"hooks": {"prestart": [{"path": "/bin/true"}]}}
+            async with plugin(nri, "hooks", "20", adjust=hooks):
+                with pytest.raises(TrilbyError, match="OCI hooks .* not allowed here: 20-hooks"):
+                    await trilbyd.create(sandbox, "other")
+        with pytest.raises(TrilbyError, match="have to be there are not: needed"):
+            await trilbyd.create(sandbox, "other")

@@ -13,7 +13,9 @@ from trilby.cri.nri.owners import Owners
 from trilby.cri.nri.plugin import Plugin
 from trilby.cri.nri.proto import adjustment_pb2, pod_pb2
 from trilby.cri.nri.proto import plugin_pb2 as pb
+from trilby.cri.nri.settings import Rules
 from trilby.cri.nri.state import container_message, pod_message
+from trilby.cri.nri.validation import check
 from trilby.oci.runtime import LinuxResources
 from trilby.pods.hooks import Adjusted, HookedContainer, HookedSandbox, Update, Updated
 from trilby.pods.model_common import Resources
@@ -58,6 +60,7 @@ class Creation:
 
     def __init__(self, pod: HookedSandbox, container: HookedContainer, min_memory: int) -> None:
         self.told: list[Plugin] = []
+        self._sandbox = pod
         self._pod = pod_message(pod)
         self._container = container
         self._owners = Owners()
@@ -84,9 +87,13 @@ class Creation:
         self._others.take(answer.update, plugin.name)
         self._others.evictions.extend(answer.evict)
 
-    async def validate(self, plugins: Iterable[Plugin]) -> None:
-        """Have the result looked at by plugins that do so. Raises HookFailed."""
-        validators = [one for one in plugins if one.wants(pb.VALIDATE_CONTAINER_ADJUSTMENT)]
+    async def validate(self, plugins: Iterable[Plugin], rules: Rules | None) -> None:
+        """Look at the result, and have plugins look at it that do so. Raises HookFailed."""
+        there = [one for one in plugins if not one.connection.closed.is_set()]
+        if rules is not None:
+            names = [one.name for one in there]
+            check(rules, self._sandbox, self._container, self._owners, names)
+        validators = [one for one in there if one.wants(pb.VALIDATE_CONTAINER_ADJUSTMENT)]
         if not validators:
             return
         request = pb.ValidateContainerAdjustmentRequest(
@@ -95,7 +102,7 @@ class Creation:
             adjust=self._adjustment,
             update=self._others.messages(),
             owners=self._owners.message(),
-            plugins=[pb.PluginInstance(name=one.base, index=one.index) for one in self.told],
+            plugins=[pb.PluginInstance(name=one.base, index=one.index) for one in there],
         )
         kind = pb.ValidateContainerAdjustmentResponse
         for plugin in validators:

@@ -83,6 +83,15 @@ class Owners:
         known = self._owners.get((container_id, field, None))
         self._owners[container_id, field, None] = f"{known},{plugin}" if known else plugin
 
+    def of(self, container_id: str, field: Field) -> list[str]:
+        """The plugins that changed a field, or entries of it."""
+        found = [
+            plugin
+            for (some, what, _), plugin in self._owners.items()
+            if some == container_id and what is field
+        ]
+        return sorted({one for plugin in found for one in plugin.split(",")})
+
     def message(self) -> pb.OwningPlugins:
         """As plugins that validate are told."""
         told = pb.OwningPlugins()

@@ -20,6 +20,7 @@ from trilby.cri.nri.errors import HookFailed, NriError
 from trilby.cri.nri.plugin import Event, Plugin
 from trilby.cri.nri.proto import adjustment_pb2
 from trilby.cri.nri.proto import plugin_pb2 as pb
+from trilby.cri.nri.settings import Rules
 from trilby.cri.nri.state import container_message, pod_message
 from trilby.errors import TrilbyError
 from trilby.pods.engine import Engine
@@ -50,14 +51,17 @@ class Told(enum.Enum):
 class Relay:
     """``pods.hooks.Hooks`` for the plugins that have joined."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, rules: Rules | None = None) -> None:
+        """``rules`` hold also while there is no plugin."""
         self.plugins: list[Plugin] = []
+        self._rules = rules
         self._engine = engine
         self._point = engine.hook_point
         self._lock = asyncio.Lock()
         self._told: dict[str, Told] = {}
         self._watcher: asyncio.Task[None] | None = None
         self._evictions: set[asyncio.Task[None]] = set()
+        self._forget_if_alone()
 
     # Joining and leaving
 
@@ -102,12 +106,13 @@ class Relay:
 
     def _forget_if_alone(self) -> None:
         if not self.plugins:
-            self._point.hooks = None
+            self._point.hooks = self if self._rules is not None else None
             self._told.clear()
 
     async def close(self) -> None:
         """Nobody is told anything any more."""
         self.plugins.clear()
+        self._rules = None
         self._forget_if_alone()
         tasks = [*self._evictions, *([self._watcher] if self._watcher else [])]
         for task in tasks:
@@ -212,7 +217,7 @@ class Relay:
             try:
                 for plugin in list(self.plugins):
                     await creation.ask(plugin)
-                await creation.validate(list(self.plugins))
+                await creation.validate(list(self.plugins), self._rules)
                 result = creation.result()
             except BaseException:
                 await finish(self._undo_container(creation.told, pod, container))

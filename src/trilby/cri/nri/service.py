@@ -49,6 +49,8 @@ class NriService:
 
         Raises SocketBusy, OSError.
         """
+        if self._settings.rules is not None:
+            self._relaying()
         if os.path.isdir(self._settings.plugin_dir):
             from trilby.cri.nri.launch import find
 
@@ -111,7 +113,7 @@ class NriService:
         if self._relay is None:
             from trilby.cri.nri.relay import Relay
 
-            self._relay = Relay(self._engine)
+            self._relay = Relay(self._engine, self._settings.rules)
         return self._relay
 
     async def _launch(self, installed: Installed) -> None:
