@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from typing import Final
 
@@ -24,6 +25,8 @@ _TELLING: Final = re.compile(
 )
 _PATH: Final = re.compile(r"(?:File|Directory) not found: (?P<path>\S+)")
 _HEADING: Final = re.compile(r"%(?:prep|build|install|check|files)\b")
+_ASSIGNMENT: Final = re.compile(r"\w+=")
+_LONGEST: Final = 120
 _SHOWN: Final = 40
 _TOLD: Final = 12
 
@@ -83,8 +86,20 @@ def _in_section(lines: Sequence[str], section: str, spec: Sequence[str]) -> Fail
     commands = [text for text in commands if not text.startswith("RPM_EC=")]
     where = _line_with(spec, commands[-1], section) if commands else 0
     where = where or _line_with(spec, section)
-    command = f" in `{commands[-1]}`" if commands else ""
+    command = f" in `{_short(commands[-1])}`" if commands else ""
     return Failure(section, where, f"{section} failed{command}", _excerpt(part))
+
+
+def _short(command: str) -> str:
+    """A command without the variables before it, and not longer than a message may be."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        words = command.split()
+    while len(words) > 1 and _ASSIGNMENT.match(words[0]):
+        del words[0]
+    text = " ".join(words)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
 def _at_the_end(lines: Sequence[str], spec: Sequence[str]) -> Failure:

@@ -40,6 +40,7 @@ BUILD_PACKAGES: Final = (
     "xz",
     "zstd",
 )
+_TOLD: Final = 8
 _PROBLEM: Final = ("nothing provides", "No match for argument", "Problem", "conflicts", "cannot")
 
 
@@ -66,11 +67,10 @@ class BuildRoot:
         """Make the root with these packages. Raises MissingDependency, ToolMissing, ToolRefused."""
         os.makedirs(self.path)
         os.makedirs(self._work, exist_ok=True)
-        cache = os.path.join(self._work, "cache")
         # Without repositories of the caller those of the tree with the tools count.
         folder = "/dev/null" if self._repositories else "/etc/yum.repos.d"
         with open(os.path.join(self._work, "dnf.conf"), "w", encoding="utf-8") as file:
-            file.write(dnf_config(self._repositories, cache=cache, folder=folder))
+            file.write(dnf_config(self._repositories, folder=folder))
         self.dnf("install", *packages)
 
     def dnf(self, *words: str, about: str = "") -> process.Completed:
@@ -159,6 +159,8 @@ class BuildRoot:
     def _failed(self, words: Sequence[str], done: process.Completed, about: str) -> RpmError:
         said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
         telling = [line.strip() for line in said if any(word in line for word in _PROBLEM)]
+        if len(telling) > _TOLD:
+            telling[_TOLD:] = [f"... and {len(telling) - _TOLD} more"]
         reason = "\n  ".join(telling or said[-10:])
         what = f"{about}: " if about else ""
         return MissingDependency(

@@ -53,11 +53,8 @@ class Repository(msgspec.Struct, frozen=True):
         return "\n".join(lines) + "\n"
 
 
-def dnf_config(repositories: Sequence[Repository], *, cache: str, folder: str = "/dev/null") -> str:
-    """A dnf.conf with these repositories, and those of the .repo files in ``folder``.
-
-    ``cache`` is a directory for what dnf fetches.
-    """
+def dnf_config(repositories: Sequence[Repository], *, folder: str = "/dev/null") -> str:
+    """A dnf.conf with these repositories, and those of the .repo files in ``folder``."""
     main = [
         "[main]",
         "assumeyes=True",
@@ -65,8 +62,6 @@ def dnf_config(repositories: Sequence[Repository], *, cache: str, folder: str = 
         "install_weak_deps=False",
         f"reposdir={folder}",
         "protected_packages=",
-        f"cachedir={cache}",
-        f"system_cachedir={cache}",
         "keepcache=False",
     ]
     return "\n".join(main) + "\n\n" + "\n".join(each.text() for each in repositories)
