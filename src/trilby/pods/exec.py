@@ -21,6 +21,7 @@ import msgspec
 from trilby.pods.engine_parts import Parts
 from trilby.pods.errors import ExecTimeout, RuntimeFailed, WrongContainerState
 from trilby.pods.exec_output import Collector
+from trilby.pods.exec_process import exec_process
 from trilby.pods.model_status import ContainerState
 from trilby.pods.monitor import read_pid
 from trilby.pods.runtime import Runtime, said, warm_cgroups
@@ -125,12 +126,13 @@ async def _start_exec(
     runtime = parts.runtimes.get(record.handler)
     process.become_subreaper()
     warm_cgroups()
-    async with _Start(parts.layout.execs, request.tty) as start:
+    document = exec_process(parts.layout.bundle(record.id), **msgspec.structs.asdict(request))
+    async with _Start(parts.layout.execs, request.tty, document) as start:
         if request.tty:
             streams = ExecStreams()
         try:
             await process.arun(
-                exec_argv(runtime, record.id, request, start),
+                exec_argv(runtime, record.id, start),
                 stdin=streams.stdin,
                 stdout=process.DISCARD if streams.stdout is None else streams.stdout,
                 stderr=process.DISCARD if streams.stderr is None else streams.stderr,
@@ -140,7 +142,7 @@ async def _start_exec(
         except process.CommandFailed as error:
             raise RuntimeFailed(
                 f"exec in container {record.config.name}: {start.reason() or said(error)}",
-                hint=f"again: {error.command}",
+                hint=f"again: {runtime.exec_command(record.id, request.argv)}",
             ) from error
         pid = read_pid(f"{start.folder}/pid")
         if not pid:
@@ -152,7 +154,8 @@ async def _start_exec(
 class _Start:
     """What the runtime needs while it starts a command: a folder, a log, a console socket."""
 
-    def __init__(self, parent: str, tty: bool) -> None:
+    def __init__(self, parent: str, tty: bool, document: bytes) -> None:
+        self._document = document
         self.folder = f"{parent}/{os.urandom(8).hex()}"
         self._tty = tty
         self._log = Fd(-1)
@@ -161,6 +164,8 @@ class _Start:
 
     async def __aenter__(self) -> _Start:
         os.mkdir(self.folder, 0o700)
+        with open(f"{self.folder}/process.json", "wb") as file:
+            file.write(self._document)
         self._log = Fd(os.memfd_create("log"))
         if self._tty:
             # By way of a descriptor: socket paths are limited to 107 bytes.
@@ -190,7 +195,8 @@ class _Start:
         """Options of exec."""
         console = f"/proc/self/fd/{self._directory.number}/console"
         terminal = ["--tty", "--console-socket", console] if self._tty else []
-        return ["--detach", "--pid-file", f"{self.folder}/pid", *terminal]
+        files = ["--pid-file", f"{self.folder}/pid", "--process", f"{self.folder}/process.json"]
+        return ["--detach", *files, *terminal]
 
     def reason(self) -> str:
         """The last error of the runtime's log."""
@@ -230,18 +236,9 @@ def running(parts: Parts, container_id: str) -> ContainerRecord:
     return parts.layout.load_container(status.sandbox_id, status.id)
 
 
-def exec_argv(
-    runtime: Runtime, container_id: str, request: ExecRequest, start: _Start
-) -> list[str]:
-    """The runtime's command line; what is not said comes from the container's own config."""
-    options = start.options()
-    if request.user:
-        options += ["--user", request.user]
-    if request.working_dir:
-        options += ["--cwd", request.working_dir]
-    for variable in request.env:
-        options += ["--env", variable]
-    verb = runtime.argv("exec", *options, container_id, *request.argv)
+def exec_argv(runtime: Runtime, container_id: str, start: _Start) -> list[str]:
+    """The runtime's command line."""
+    verb = runtime.argv("exec", *start.options(), container_id)
     at = verb.index("exec")
     return [*verb[:at], *start.flags(), *verb[at:]]
 

@@ -43,6 +43,10 @@ class Runtime:
         flags = ["--systemd-cgroup"] if self.systemd_cgroup else []
         return [self.path, "--root", self.root, *flags, *arguments]
 
+    def exec_command(self, container_id: str, argv: Sequence[str]) -> str:
+        """A command in a container, for a person to run again; its process document is gone."""
+        return process.replay_command(self.argv("exec", container_id, *argv))
+
     def create_command(self, container_id: str, bundle: str) -> str:
         """What conmon runs to create, for a person to run again."""
         return process.replay_command(self.argv("create", "--bundle", bundle, container_id))
