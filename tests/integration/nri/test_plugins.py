@@ -450,3 +450,37 @@ async def test_a_plugin_that_has_to_be_there(
                     await trilbyd.create(sandbox, "other")
         with pytest.raises(TrilbyError, match="have to be there are not: needed"):
             await trilbyd.create(sandbox, "other")
+
+
+@pytest.mark.parametrize("event", ["RunPodSandbox", "CreateContainer"])
+async def test_a_daemon_that_is_killed_while_plugins_are_told(
+    trilbyd: DaemonProcess, nri: str, event: str
+) -> None:
+    async with plugin(nri, delay={event: 400}) as told:
+        sandbox = "" if event == "RunPodSandbox" else await trilbyd.run_pod()
+        making = asyncio.ensure_future(trilbyd.create(sandbox) if sandbox else trilbyd.run_pod())
+        await told.expect(event)
+        trilbyd.kill()
+        with pytest.raises(TrilbyError):
+            await making
+    await trilbyd.start()
+    assert await trilbyd.containers() == []
+    assert [one.id for one in await trilbyd.sandboxes()] == ([sandbox] if sandbox else [])
+    await trilbyd.run(sandbox or await trilbyd.run_pod())
+
+
+async def test_a_caller_that_gives_up_while_plugins_are_told(
+    trilbyd: DaemonProcess, nri: str
+) -> None:
+    async with plugin(nri, delay={"CreateContainer": 300}) as told:
+        sandbox = await trilbyd.run_pod()
+        making = asyncio.ensure_future(trilbyd.create(sandbox))
+        created = await told.expect("CreateContainer")
+        making.cancel()
+        await asyncio.gather(making, return_exceptions=True)
+        await told.expect("RemoveContainer")
+        assert told.names(created["container"]["id"]) == [
+            "CreateContainer", "StopContainer", "RemoveContainer"
+        ]  # fmt: skip
+        assert await trilbyd.containers() == []
+        assert await trilbyd.create(sandbox)
