@@ -1,0 +1,1 @@
+"""What there is to check, one module for each group."""

@@ -1,0 +1,70 @@
+"""Processes and systemd's units of the host, by /proc and the files that systemd keeps."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+if TYPE_CHECKING:
+    from trilby.node.host import Host
+
+__all__ = ["Process", "Unit", "find", "unit"]
+
+UNIT_FOLDERS: Final = (
+    *("/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system"),
+    *("/usr/lib/systemd/system", "/lib/systemd/system"),
+)
+# Version 2, version 1 and both.
+_CGROUPS: Final = (
+    *("/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified"),
+)  # fmt: skip
+
+
+class Process(msgspec.Struct, frozen=True):
+    """A process of the host with its command line."""
+
+    pid: int
+    argv: tuple[str, ...]
+
+
+class Unit(msgspec.Struct, frozen=True):
+    """A unit: its file, where it is enabled ("" if not), and whether it has processes now."""
+
+    name: str
+    file: str
+    enabled: str
+    active: bool
+
+
+def find(host: Host, name: str) -> list[Process]:
+    """Processes whose program is called so, the oldest number first."""
+    found = []
+    for pid in sorted(int(each) for each in host.names("/proc") if each.isdigit()):
+        try:
+            if host.word(f"/proc/{pid}/comm") != name[:15]:
+                continue
+            words = (host.read(f"/proc/{pid}/cmdline") or "").rstrip("\0").split("\0")
+        except OSError:
+            continue  # it ended meanwhile
+        found.append(Process(pid, tuple(words)))
+    return found
+
+
+def unit(host: Host, name: str) -> Unit:
+    """What systemd's directories say of a service."""
+    file = next((f"{folder}/{name}" for folder in UNIT_FOLDERS if _is(host, folder, name)), "")
+    active = any(host.word(f"{top}/system.slice/{name}/cgroup.procs") for top in _CGROUPS)
+    return Unit(name, file, _enabled(host, name), active)
+
+
+def _is(host: Host, folder: str, name: str) -> bool:
+    return host.exists(f"{folder}/{name}")
+
+
+def _enabled(host: Host, name: str) -> str:
+    for folder in UNIT_FOLDERS:
+        for wants in host.names(folder):
+            if wants.endswith((".wants", ".requires")) and _is(host, f"{folder}/{wants}", name):
+                return f"{folder}/{wants}/{name}"
+    return ""
