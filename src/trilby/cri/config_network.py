@@ -10,6 +10,7 @@ from typing import Final
 from trilby.cri.config_finding import Finding, Severity, about, of_error
 from trilby.cri.config_load import BUILT_IN, Loaded
 from trilby.pods.network.conflist import Conflist, discover
+from trilby.system.routes import routes_in
 
 __all__ = ["check_network", "routes"]
 
@@ -150,39 +151,8 @@ def _subnets(loaded: Loaded) -> Iterator[Finding]:
 
 def routes(version: int) -> list[tuple[str, str]]:
     """(link, subnet) of the host's routes to networks, without default routes and single hosts."""
-    if version == 4:
-        lines = _lines(ROUTES[version])[1:]
-        return [(line[0], _v4(line[1], line[7])) for line in lines if _counts(line[7], "00000000")]
-    return [
-        (line[9], f"{_v6(line[0])}/{int(line[1], 16)}")
-        for line in _lines(ROUTES[version])
-        # ff00::/8 and fe80::/10 are everybody's.
-        if 0 < int(line[1], 16) < 128 and not line[0].startswith(("ff", "fe8")) and line[9] != "lo"
-    ]
-
-
-def _counts(mask: str, none: str) -> bool:
-    return mask not in (none, "FFFFFFFF")
-
-
-def _lines(path: str) -> list[list[str]]:
     try:
-        with open(path) as file:
-            return [line.split() for line in file]
+        with open(ROUTES[version]) as file:
+            return routes_in(file.read(), version)
     except OSError:
         return []
-
-
-def _v4(address: str, mask: str) -> str:
-    """Both are in the host's byte order."""
-    import socket
-    import sys
-
-    octets = int(address, 16).to_bytes(4, sys.byteorder)
-    return f"{socket.inet_ntoa(octets)}/{int(mask, 16).bit_count()}"
-
-
-def _v6(address: str) -> str:
-    import socket
-
-    return socket.inet_ntop(socket.AF_INET6, bytes.fromhex(address))

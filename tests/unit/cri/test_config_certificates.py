@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from trilby.cri.config_certificates import certificate_dates, check_certificates
+from trilby.cri.config_certificates import check_certificates
 from trilby.cri.config_finding import Severity
 from trilby.cri.config_load import Loaded, load
+from trilby.system.certificates import certificate_dates
 
 DAY = 86400
 
