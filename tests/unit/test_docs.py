@@ -8,7 +8,8 @@ How the documents cite the code, always in backquotes:
 
 A table under ``<!-- fields: trilby.pods.state:SandboxRecord -->`` has the fields of that class in
 its first column, and one under ``<!-- messages -->`` parts of messages that the code has, with
-``…`` for what is filled in. ``unshare(2)`` is a manual page, and no concern of ours.
+``…`` for what is filled in. Below ``<!-- codes -->`` is the table of gRPC codes, below
+``<!-- streams -->`` that of the streams' protocols. ``unshare(2)`` is a manual page, and no concern of ours.
 """
 
 from __future__ import annotations
@@ -193,6 +194,29 @@ def test_the_exit_codes_are_those_of_the_errors() -> None:
     for row in re.findall(r"^\| (\d+) \| `(\w+)` \|", text, re.MULTILINE):
         shown[row[1]] = int(row[0])
     assert shown == kinds
+
+
+def test_the_codes_are_those_of_the_table() -> None:
+    from trilby.cri.codes import CODES
+
+    text = (ROOT / "docs" / "formats.md").read_text().partition("<!-- codes -->")[2]
+    shown = re.findall(r"^\| `(\w+)` \| `(\w+)` \|$", text, re.MULTILINE)
+    assert shown == [(kind.__name__, code.name) for kind, code in CODES]
+
+
+def test_the_protocols_of_streams_are_those_of_the_code() -> None:
+    from trilby.cri.streaming import command, forwarding
+
+    text = (ROOT / "docs" / "formats.md").read_text().partition("<!-- streams -->")[2]
+    spdy, websocket = re.findall(r"^\| (?:SPDY/3\.1|WebSocket), .*$", text, re.MULTILINE)
+    for row, exec_, forward in (
+        (spdy, command.SPDY_PROTOCOLS, (forwarding.PROTOCOL,)),
+        (websocket, command.WEBSOCKET_PROTOCOLS, forwarding.WEBSOCKET_PROTOCOLS),
+    ):
+        cells = [cell for cell in row.split("|")[2:] if cell.strip()]
+        assert [CODE.findall(cell) for cell in cells] == [
+            list(filter(None, exec_)), list(filter(None, forward)),
+        ]  # fmt: skip
 
 
 def test_every_room_is_described() -> None:
