@@ -211,6 +211,7 @@ def _complete(
     """Install what the spec asks for, and what %generate_buildrequires asks for in rounds."""
     _succeed(root.build(_rpmbuild(macros, "-bs", "--nodeps", spec), log), log, source)
     root.install_requirements_of(root.take_srpm(), source.spec)
+    log.step("build requirements", "of the spec")
     for number in range(1, _ROUNDS + 1):
         status = root.build(_rpmbuild(macros, "-br", spec), log)
         if status != _WANTS_MORE:

@@ -124,7 +124,8 @@ def _excerpt(part: Sequence[str]) -> tuple[str, ...]:
     """The telling lines of a failed script: the test summary, or errors and the end."""
     for number in range(len(part) - 1, -1, -1):
         if _SUMMARY.match(part[number]):
-            return tuple(part[number : number + _SHOWN])
+            wrong = [line for line in part[:number] if line.startswith("E   ")]
+            return tuple([*part[number : number + _SHOWN], *wrong[:_TOLD]])
     told = [line for line in part[:-_SHOWN] if _TELLING.search(line) and not line.startswith("+")]
     tail = list(part[-_SHOWN:])
     return tuple([*told[-_TOLD:], "...", *tail] if told else tail)

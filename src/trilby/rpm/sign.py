@@ -125,3 +125,7 @@ def _run(tools: Tools, command: Sequence[str], inside: Inside, what: str) -> str
     except CommandFailed as error:
         said = (error.stderr or error.stdout).decode(errors="replace").strip()
         raise SigningFailed(f"cannot {what}: {said}", hint=f"again: {error.command}") from None
+    finally:
+        if _HOME_VARIABLE["gpg"] in inside.env and tools.has("gpgconf"):
+            # GnuPG leaves an agent behind for each directory of keys; ours must not outlive us.
+            tools.run(["gpgconf", "--kill", "gpg-agent"], inside, check=False)
