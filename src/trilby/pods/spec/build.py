@@ -155,8 +155,11 @@ def _linux(inputs: SpecInputs, capabilities: Capabilities) -> tuple[Linux, tuple
 
 def _resources(inputs: SpecInputs) -> tuple[LinuxResources, tuple[str, ...]]:
     request = inputs.request
+    wanted = request.container.resources
+    # A new cgroup has no quota; crun cannot write "none" to one of cgroup v1.
+    wanted = replace(wanted, cpu_quota=max(wanted.cpu_quota, 0))
     return build_resources(
-        request.container.resources,
+        wanted,
         inputs.host.limits,
         pids_limit=request.defaults.pids_limit,
         min_memory=request.defaults.min_memory,
