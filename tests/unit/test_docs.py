@@ -235,14 +235,18 @@ def test_every_kind_of_step_is_described() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
 def test_commands_shown_exist(page: Path) -> None:
-    """Lines of shell blocks that call trilby name commands and options that there are."""
+    """Lines of shell blocks that call us name commands and options that there are."""
     import click
 
+    from trilby.cli import daemon
     from trilby.cli.main import root_group
 
     for block in re.findall(r"^```(?:sh|console)\n(.*?)^```", page.read_text(), re.DOTALL | re.M):
         for line in block.replace("\\\n", " ").splitlines():
             line = line.strip().removeprefix("# ").removeprefix("$ ")
+            if line.startswith("trilbyd "):
+                flags = {word for word in shlex.split(line, comments=True) if word[0] == "-"}
+                assert flags <= option_names(daemon.command), f"{page.name}: {line}"
             if not line.startswith("trilby "):
                 continue
             words = shlex.split(line, comments=True)[1:]
