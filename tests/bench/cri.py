@@ -47,13 +47,13 @@ class Settings(msgspec.Struct, frozen=True):
 
 METHOD = """\
 One asyncio client with one connection per runtime, round by round in turn. A pod: bridge network,
-runc, cgroupfs, a container of busybox that sleeps, class BestEffort. Stop and remove: of a pod
-whose container runs. StopContainer: of a process that ends on SIGTERM at once, and with timeout 0.
-Lists: containers that were created, {per_pod} in a pod. With pods, memory is that of the daemon,
-its helpers and the monitors; PSS counts shared pages once. Idle CPU: of the daemon and its
-monitors; asked: lists every second and statistics every ten, as a kubelet.
-The network: ours is the built-in one (bridge plugin, masquerading by one rule for all pods); peers
-have what they are configured with. Figures in brackets were measured elsewhere, see the issue."""
+runc, cgroupfs, a container of busybox, class BestEffort. Pod down: of one whose container runs and
+ends on SIGTERM at once. StopContainer: of such a one, and with timeout 0. Lists: containers that
+were created, {per_pod} in a pod. With pods, memory is that of the daemon, its helpers and the
+monitors; PSS counts shared pages once. Idle CPU: of the daemon and its monitors; asked: lists every
+second and statistics every ten, as a kubelet. The network: ours is the built-in one (bridge plugin,
+masquerading by one rule for all pods); peers have what they are configured with. Figures in
+brackets were measured elsewhere."""
 
 
 def measure(place: Place, rounds: int, settings: Settings) -> list[Section]:
@@ -86,12 +86,12 @@ async def _measure(place: Place, rounds: int, settings: Settings) -> list[Sectio
             await _steps(sides, rounds)
         if "parallel" in settings.parts:
             await _in_turn(sides, max(rounds // 3, 3), _together)
-        if "lists" in settings.parts:
-            for side in sides:
-                await _lists(side, settings.containers)
         if "memory" in settings.parts or "idle" in settings.parts:
             for side in sides:
                 await _many(side, settings, daemon)
+        if "lists" in settings.parts:
+            for side in sides:
+                await _lists(side, settings.containers)
         section.lines = cri_table.lines(sides)
         sections = [section]
         if "phases" in settings.parts:
@@ -146,12 +146,12 @@ async def timed_up(side: Side, command: tuple[str, ...] = SLEEP) -> Pod:
     await side.start(container)
     side.note("start container", start)
     side.note("up", begin)
-    return Pod(sandbox, container)
+    return Pod(sandbox, (container,))
 
 
 async def _life(side: Side) -> None:
     """One pod that is stopped while it runs, and one whose containers are stopped before."""
-    pod = await timed_up(side)
+    pod = await timed_up(side, POLITE)
     for _ in range(EXECS):
         start = time.perf_counter()
         await side.exec(pod.container, "true")
@@ -174,7 +174,7 @@ async def _life(side: Side) -> None:
     start = time.perf_counter()
     await side.stop(other, 0)
     side.note("kill", start)
-    await side.down(pod.sandbox)
+    await side.down(pod)
 
 
 async def _together(side: Side) -> None:
@@ -182,7 +182,7 @@ async def _together(side: Side) -> None:
     pods = await asyncio.gather(*(side.up() for _ in range(TOGETHER)))
     side.note("together", start)
     start = time.perf_counter()
-    await asyncio.gather(*(side.down(pod.sandbox) for pod in pods))
+    await asyncio.gather(*(side.down(pod) for pod in pods))
     side.note("down together", start)
 
 
@@ -190,14 +190,13 @@ async def _lists(side: Side, count: int) -> None:
     """Containers that were created and not started: nothing changes while they are listed."""
     turn = asyncio.Semaphore(AT_A_TIME)
 
-    async def fill() -> str:
+    async def fill() -> Pod:
         async with turn:
             sandbox = await side.run_sandbox()
-            for number in range(PER_POD):
-                await side.create(sandbox, f"c{number}", SLEEP)
-            return sandbox
+            made = [await side.create(sandbox, f"c{number}", SLEEP) for number in range(PER_POD)]
+            return Pod(sandbox, tuple(made))
 
-    sandboxes = await asyncio.gather(*(fill() for _ in range(count // PER_POD)))
+    pods = await asyncio.gather(*(fill() for _ in range(count // PER_POD)))
     try:
         for number in range(LISTS + 1):
             start = time.perf_counter()
@@ -209,7 +208,7 @@ async def _lists(side: Side, count: int) -> None:
                 side.took.setdefault("list containers", []).append((between - start) * 1000)
                 side.note("list sandboxes", between)
     finally:
-        await _remove(side, sandboxes)
+        await _remove(side, pods)
 
 
 async def _many(side: Side, settings: Settings, daemon: BenchDaemon) -> None:
@@ -235,7 +234,7 @@ async def _many(side: Side, settings: Settings, daemon: BenchDaemon) -> None:
                 side.took["start many"] = [await timed_start(daemon)]
                 side.pid = daemon.pid
     finally:
-        await _remove(side, [pod.sandbox for pod in pods])
+        await _remove(side, pods)
 
 
 async def _idle(side: Side, seconds: float, key: str, *, asked: bool) -> None:
@@ -265,9 +264,7 @@ async def _ask(side: Side, number: int) -> None:
     await side.sandboxes()
     await side.containers()
     if number % STATISTICS == 0:
-        await side.call(
-            stats_pb2.ListPodSandboxStatsRequest(), stats_pb2.ListPodSandboxStatsResponse
-        )
+        await side.call(stats_pb2.ListContainerStatsRequest(), stats_pb2.ListContainerStatsResponse)
 
 
 def _note_memory(side: Side, key: str) -> None:
@@ -287,14 +284,14 @@ def _note_memory(side: Side, key: str) -> None:
     side.notes[f"pss {key}"] = f"daemon {daemon.pss:.1f}, monitors {monitors.pss:.1f}"
 
 
-async def _remove(side: Side, sandboxes: list[str]) -> None:
+async def _remove(side: Side, pods: list[Pod]) -> None:
     turn = asyncio.Semaphore(AT_A_TIME)
 
-    async def one(sandbox: str) -> None:
+    async def one(pod: Pod) -> None:
         async with turn:
-            await side.down(sandbox)
+            await side.down(pod)
 
-    await asyncio.gather(*map(one, sandboxes))
+    await asyncio.gather(*map(one, pods))
 
 
 def load() -> str:

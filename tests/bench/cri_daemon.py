@@ -36,6 +36,13 @@ class BenchDaemon(DaemonProcess):
         return argv
 
     @property
+    def environment(self) -> dict[str, str]:
+        """Bytecode is cached, as that of an installed package is."""
+        environment = super().environment
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        return environment | {"PYTHONPYCACHEPREFIX": str(self.place.root / "pycache")}
+
+    @property
     def pid(self) -> int:
         assert self.process is not None
         return self.process.pid

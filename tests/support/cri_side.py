@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from typing import TypeVar
@@ -42,10 +43,14 @@ def parse_peer(text: str) -> Peer:
 
 
 class Pod(msgspec.Struct, frozen=True):
-    """A sandbox, and a container in it."""
+    """A sandbox, and containers in it."""
 
     sandbox: str
-    container: str
+    containers: tuple[str, ...]
+
+    @property
+    def container(self) -> str:
+        return self.containers[0]
 
 
 class Side:
@@ -60,6 +65,7 @@ class Side:
         self.ids: set[str] = set()
         self._peer = peer
         self._image = image
+        self._spec = common_pb2.ImageSpec(image=image)
         self._logs = logs
         self._number = 0
         self._configs: dict[str, sandbox_pb2.PodSandboxConfig] = {}
@@ -86,8 +92,12 @@ class Side:
         status = await self.call(
             image_pb2.ImageStatusRequest(image=spec), image_pb2.ImageStatusResponse
         )
-        if not status.HasField("image"):
-            await self.call(image_pb2.PullImageRequest(image=spec), image_pb2.PullImageResponse)
+        if status.HasField("image"):
+            reference = status.image.id
+        else:
+            pull = image_pb2.PullImageRequest(image=spec)
+            reference = (await self.call(pull, image_pb2.PullImageResponse)).image_ref
+        self._spec = common_pb2.ImageSpec(image=reference, user_specified_image=self._image)
 
     def note(self, step: str, start: float) -> None:
         """Note how long a step took that began at ``start`` of time.perf_counter()."""
@@ -107,6 +117,7 @@ class Side:
 
     async def create(self, sandbox: str, name: str, command: tuple[str, ...]) -> str:
         pod = self._configs[sandbox]
+        os.makedirs(f"{pod.log_directory}/{name}", exist_ok=True)  # as the kubelet does
         request = runtime_pb2.CreateContainerRequest(
             pod_sandbox_id=sandbox,
             config=self._container(pod, name, command),
@@ -125,7 +136,7 @@ class Side:
         sandbox = await self.run_sandbox()
         container = await self.create(sandbox, "main", command)
         await self.start(container)
-        return Pod(sandbox, container)
+        return Pod(sandbox, (container,))
 
     async def exec(self, container: str, *command: str) -> container_pb2.ExecSyncResponse:
         request = container_pb2.ExecSyncRequest(container_id=container, cmd=command, timeout=30)
@@ -146,9 +157,11 @@ class Side:
         request = sandbox_pb2.RemovePodSandboxRequest(pod_sandbox_id=sandbox)
         return await self.call(request, sandbox_pb2.RemovePodSandboxResponse)
 
-    async def down(self, sandbox: str) -> None:
-        await self.stop_sandbox(sandbox)
-        await self.remove_sandbox(sandbox)
+    async def down(self, pod: Pod) -> None:
+        """Without grace: peers wait for what does not hear SIGTERM, as ``sleep`` as pid 1."""
+        await asyncio.gather(*(self.stop(some, 0) for some in pod.containers))
+        await self.stop_sandbox(pod.sandbox)
+        await self.remove_sandbox(pod.sandbox)
 
     async def containers(self) -> container_pb2.ListContainersResponse:
         request = container_pb2.ListContainersRequest()
@@ -188,7 +201,7 @@ class Side:
         )
         return container_pb2.ContainerConfig(
             metadata=container_pb2.ContainerMetadata(name=name),
-            image=common_pb2.ImageSpec(image=self._image),
+            image=self._spec,
             command=command,
             envs=[common_pb2.KeyValue(key="KUBERNETES_PORT", value=b"tcp://10.0.0.1:443")],
             labels={**pod.labels, "io.kubernetes.container.name": name},

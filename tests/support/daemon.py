@@ -59,11 +59,14 @@ class DaemonProcess:
         finally:
             changes.close()
 
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
     def _spawn(self) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
         with open(self.log, "ab") as log:
             return subprocess.Popen(
-                self.argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=environment
+                self.argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self.environment
             )
 
     def kill(self) -> None:
