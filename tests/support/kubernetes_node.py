@@ -81,6 +81,21 @@ class Node:
         path = self.host.path(SOCKET)
         wait_for(lambda: self._runtime_answers(path), "trilbyd's socket", self.runtime.log)
 
+    def use_handler(self, handler: str) -> None:
+        """Start trilbyd again with another OCI runtime for new pods."""
+        text = f'[trilby.runtime]\ndefault_runtime = "{handler}"\n'
+        self.host.path("/etc/trilby/trilby.conf").write_text(text)
+        assert self.runtime.end() == 0
+        self.start_runtime()
+
+    def has_crun(self) -> bool:
+        """Whether crun is here and takes cgroup v1, as some releases do not."""
+        if self.host.run("sh", "-c", "command -v crun", check=False).returncode != 0:
+            return False
+        features = self.host.run("crun", "features", check=False).stdout
+        linux = json.loads(features).get("linux", {}) if features.startswith(b"{") else {}
+        return bool(linux.get("cgroup", {}).get("v1", True))
+
     def _runtime_answers(self, path: Path) -> bool:
         assert self.runtime.running, self.runtime.log()
         with contextlib.closing(socket.socket(socket.AF_UNIX)) as connection:
@@ -106,6 +121,14 @@ class Node:
             return self.get("healthz") == b"ok"
         except OSError:
             return False
+
+    def revive(self) -> None:
+        """Start what does not run."""
+        if not self.runtime.running:
+            self.start_runtime()
+        if not self.kubelet.running:
+            self.host.path("/var/lib/kubelet/cpu_manager_state").unlink(missing_ok=True)
+            self.start_kubelet()
 
     # -- pods
 
@@ -279,7 +302,7 @@ def _configure(host: Host) -> None:
     host.path("/etc/containers/registries.conf").write_text(
         f'[[registry]]\nlocation = "{REGISTRY}"\ninsecure = true\n'
     )
-    # crun of some releases refuses cgroup v1; runc takes every layout.
+    # runc takes every layout of cgroups; see use_handler().
     host.path("/etc/trilby/trilby.conf").write_text('[trilby.runtime]\ndefault_runtime = "runc"\n')
     host.path("/etc/registry.yml").write_text(
         "version: 0.1\nlog: {level: warn}\nstorage: {filesystem: {rootdirectory: /run/registry}}\n"

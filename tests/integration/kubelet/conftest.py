@@ -33,6 +33,26 @@ def node() -> Iterator[Node]:
     shutil.rmtree(directory)
 
 
+@pytest.fixture(autouse=True)
+def both_daemons(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that failed between a kill and a start shall not fail those after it."""
+    yield
+    if "node" in request.fixturenames:
+        request.getfixturevalue("node").revive()
+
+
+@pytest.fixture(scope="module")
+def crun(node: Node) -> Iterator[None]:
+    """Pods of the module run by crun, where it can; those of other modules by runc."""
+    if not node.has_crun():
+        yield
+        return
+    node.use_handler("crun")
+    yield
+    assert "/crun --root" in node.runtime.log()
+    node.use_handler("runc")
+
+
 @pytest.fixture
 def run_pod(node: Node) -> Iterator[Callable[[Pod], str]]:
     """Gives a manifest to the kubelet; the pod ends with the test."""

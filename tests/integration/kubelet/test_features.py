@@ -10,7 +10,10 @@ import pytest
 from tests.integration.kubelet.manifests import SLEEP, container, pod
 from tests.support.kubernetes_node import AGNHOST, KUBELET, Node, Pod, containers
 
-pytestmark = pytest.mark.timeout(900)  # the kubelet may have to be built
+pytestmark = [
+    pytest.mark.timeout(900),  # the kubelet may have to be built
+    pytest.mark.usefixtures("crun"),
+]
 
 GATES = {"CRIListStreaming": True, "ContainerStopSignals": True}
 RunPod = Callable[[Pod], str]
@@ -25,7 +28,7 @@ def restart(node: Node, gates: dict[str, bool], **settings: object) -> None:
 
 
 @pytest.fixture(scope="module")
-def modern(node: Node) -> Iterator[Node]:
+def modern(node: Node, crun: None) -> Iterator[Node]:
     """The node with features that are off by default."""
     restart(node, GATES)
     yield node

@@ -17,7 +17,10 @@ from tests.support.kubernetes_node import (
     ready,
 )
 
-pytestmark = pytest.mark.timeout(900)  # the kubelet may have to be built
+pytestmark = [
+    pytest.mark.timeout(900),  # the kubelet may have to be built
+    pytest.mark.usefixtures("crun"),
+]
 
 
 def limits(cpu: str, memory: str) -> dict[str, str]:
@@ -93,7 +96,7 @@ def web_manifest() -> Pod:
 
 
 @pytest.fixture(scope="module")
-def web(node: Node) -> Iterator[str]:
+def web(node: Node, crun: None) -> Iterator[str]:
     name = node.add(web_manifest())
     node.wait_ready(name)
     yield name
