@@ -101,9 +101,10 @@ def sandbox_status(record: SandboxRecord, live: SandboxLive | None) -> SandboxSt
     """A sandbox is ready while its network stands and its infra process, if any, lives."""
     config = record.config
     state, reason, message = SandboxState.NOTREADY, "", ""
+    infra = live.infra_pid if live and is_alive(live.infra_pid, live.infra_start) else 0
     if live is None:
         reason, message = "HostRestarted", "the host was restarted"
-    elif live.infra_pid and not is_alive(live.infra_pid, live.infra_start):
+    elif live.phase == READY and live.infra_pid and not infra:
         reason, message = "InfraExited", "the process that holds the PID namespace is gone"
     elif live.phase == READY:
         state = SandboxState.READY
@@ -123,7 +124,7 @@ def sandbox_status(record: SandboxRecord, live: SandboxLive | None) -> SandboxSt
         annotations=config.annotations,
         runtime_handler=record.handler,
         hostname=record.hostname,
-        pid=live.infra_pid if live else 0,
+        pid=infra,
         reason=reason,
         message=message,
     )

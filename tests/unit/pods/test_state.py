@@ -31,6 +31,7 @@ from trilby.pods.state import (
     FAILED,
     READY,
     RUNNING,
+    STOPPED,
     ContainerLive,
     ContainerRecord,
     Layout,
@@ -111,7 +112,14 @@ def test_an_infra_process_that_is_gone_makes_a_sandbox_not_ready(layout: Layout)
     dead = SandboxLive(phase=READY, infra_pid=me, infra_start=1)
     inventory = Inventory(layout)
     assert inventory.sandbox(add_sandbox(layout, alive)).state is SandboxState.READY
-    assert inventory.sandbox(add_sandbox(layout, dead)).reason == "InfraExited"
+    found = inventory.sandbox(add_sandbox(layout, dead))
+    assert (found.state, found.reason) == (SandboxState.NOTREADY, "InfraExited")
+
+
+def test_a_stopped_sandbox_has_no_infra_process_and_needs_no_reason(layout: Layout) -> None:
+    stopped = SandboxLive(phase=STOPPED, infra_pid=os.getpid(), infra_start=1)
+    found = Inventory(layout).sandbox(add_sandbox(layout, stopped))
+    assert (found.state, found.pid, found.reason) == (SandboxState.NOTREADY, 0, "")
 
 
 def test_states_of_containers(layout: Layout) -> None:
