@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import shutil
 import sys
-import tempfile
 from pathlib import Path
 
-from tests.support import standin_cut, standin_spec
-from tests.support.standin_cache import cache_folder, fingerprint, made_once, say
+from tests.support import standin_cut, standin_dpkg, standin_spec, standin_stage
+from tests.support.standin_cache import fingerprint, made_once, say
 from tests.support.standin_cut import Part
 from tests.support.standin_definition import FOLDER, Definition, definition, wheels
-from tests.support.standin_stage import lay_over, stage
 from tests.support.standin_tree import TreeError, tools, tree
 from tests.support.standin_wheels import wheel_parts
 
@@ -36,8 +34,8 @@ OWNER = "Rawhide stand-in <standin@example.invalid>"
 def repository() -> Repository:
     """The repository; its packages are signed and so is its metadata."""
     base = tree()
-    code = sorted(Path(__file__).parent.glob("standin*.py"))
-    mark = fingerprint(base.name, FOLDER, *code)
+    code = (standin_cut, standin_dpkg, standin_spec, standin_stage)
+    mark = fingerprint(base.name, FOLDER, *(Path(str(module.__file__)) for module in code))
     path = made_once("repository", mark, lambda folder: _make(folder, base))
     return Repository(NAME, str(path), key=str(path / KEY_NAME))
 
@@ -61,20 +59,18 @@ def _make(folder: Path, base: Path) -> None:
     parts = _parts(base, wanted)
     count = sum(len(part.entries) for part in parts.values())
     say(f"{len(parts)} packages of {count} files: staging")
-    work = Path(tempfile.mkdtemp(prefix=".work-", dir=cache_folder()))
-    try:
-        staged = work / "stage"
-        stage((entry for part in parts.values() for entry in part.entries.values()), staged)
-        spec = work / "rawhide-standin.spec"
-        packages = standin_spec.prebuilt(parts, wanted, staged, work / "lists")
-        spec.write_text(render(packages, folder=str(work)))
-        say("rpmbuild")
-        build_in_tree(
-            Source(str(spec)), tools(), str(folder), shared=(str(work),), topdir=str(work)
-        )
-        (folder / "build.log").unlink()
-    finally:
-        shutil.rmtree(work)
+    work = folder / "work"
+    work.mkdir()
+    staged = work / "stage"
+    entries = (entry for part in parts.values() for entry in part.entries.values())
+    standin_stage.stage(entries, staged)
+    spec = work / "rawhide-standin.spec"
+    packages = standin_spec.prebuilt(parts, wanted, staged, work / "lists")
+    spec.write_text(render(packages, folder=str(work)))
+    say("rpmbuild")
+    build_in_tree(Source(str(spec)), tools(), str(folder), shared=(str(work),), topdir=str(work))
+    (folder / "build.log").unlink()
+    shutil.rmtree(work)
     say("signing")
     sign(sorted(map(str, folder.glob("*.rpm"))), key, tools=tools())
     make_repository(str(folder), tools=tools(), key=key)
@@ -86,7 +82,7 @@ def _parts(base: Path, wanted: Definition) -> dict[str, Part]:
     for wheel in wheel_parts(wheels(), wanted.python, tools()):
         # In the place of Debian's, if it has one of that name.
         parts[wheel.name] = Part(entries=wheel.entries, version=wheel.version)
-    lay_over(parts, wanted)
+    standin_stage.lay_over(parts, wanted)
     for name in wanted.made:
         parts.setdefault(name, Part())
     return parts
