@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -110,7 +111,8 @@ def test_values_and_their_origins(tmp_path: Path) -> None:
     assert config.pull_progress_timeout == 90.5
     assert config.engine.runtimes["fast.one"].path == "/opt/fast"
     assert (config.root, config.engine.root) == ("/r", "/r/trilby")
-    assert config.engine.run_root == "/run/containers/storage/trilby"
+    rootless = f"/run/user/{os.getuid()}/containers/trilby"
+    assert config.engine.run_root == (rootless if os.getuid() else "/run/containers/storage/trilby")
     assert loaded.origins["trilby.api.stream_port"] == f"{drop_ins}/1.conf:1:15"
     assert loaded.origins["trilby.api.socket_mode"] == f"{main}:5:1"
     assert loaded.origins[f"{HANDLERS}.fast.one.runtime_path"] == f"{main}:7:3"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -45,6 +46,7 @@ def test_members(tmp_path: Path) -> None:
     assert {(each.mtime, each.uid, each.uname) for each in members.values()} == {(5, 0, "")}
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_of_a_clone_what_git_tracks(tmp_path: Path) -> None:
     root = make(tmp_path / "a")
     subprocess.run(["git", "init", "-q", str(root)], check=True)

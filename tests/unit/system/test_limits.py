@@ -84,4 +84,5 @@ def test_this_host_keeps_its_word() -> None:
         with open("/proc/self/oom_score_adj") as file:
             assert here.oom_score_adj == int(file.read())
         assert here.rlimits["RLIMIT_NOFILE"] == resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    assert here.unified == os.path.exists("/sys/fs/cgroup/cgroup.procs")
+    if os.path.ismount("/sys/fs/cgroup"):  # a build root has none
+        assert here.unified == os.path.exists("/sys/fs/cgroup/cgroup.procs")
