@@ -19,8 +19,8 @@ DESCRIPTION: Final = (
     "The daemon is ready when its socket answers. Besides gRPC it answers HTTP there: what"
     " cAdvisor asks of CRI-O (`/info`, `/containers/ID`), what trilby(1) asks, and `/healthz`."
     " A second daemon on the same socket or the same run root ends at once.",
-    "Containers are held by conmon(8), each in a cgroup of its own: they keep running when the"
-    " daemon ends, is killed, or is started again, and it takes them over as they are. A start"
+    "Each container is in a cgroup of its own and held by a conmon(8): it keeps running when the"
+    " daemon ends, is killed, or is started again, and the daemon takes it over as it is. A start"
     " undoes what an interrupted request left half-made, and repairs the store.",
     "Log lines go to stderr. In the journal they carry their priority; elsewhere they begin with"
     " time and level. Lines of one request end with `request=NUMBER`.",
