@@ -1,5 +1,5 @@
 # The commands that a person types. `make demo` and `make test` install what they need.
-.PHONY: help setup demo programs test unit lint man proto rpms bench clean
+.PHONY: help setup demo programs test unit lint man proto rpms bench soak clean
 
 # Tools of the venv first; iptables and runc may be in sbin, which not every root has in its PATH.
 export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
@@ -38,6 +38,9 @@ proto: setup ## Write the messages' Python modules from the .proto files beside 
 
 rpms: setup ## Build signed packages for Fedora Rawhide and a repository of them: build/rpms
 	@scripts/rpms $(ARGS)
+
+soak: setup ## 500 pods one after the other: what the daemon holds must not grow
+	@$(PYTHON) -m tests.bench --only soak $(ARGS)
 
 bench: setup ## Compare with podman and skopeo (see tests/bench); JSON in build/bench.json
 	@$(PYTHON) -m tests.bench $(ARGS)

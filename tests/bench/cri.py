@@ -102,11 +102,9 @@ async def _measure(place: Place, rounds: int, settings: Settings) -> list[Sectio
 async def _starts(daemon: BenchDaemon) -> list[float]:
     """From the start of the process to the answer, in milliseconds; it runs at the end."""
     took = []
-    for number in range(STARTS + 1):
+    for _ in range(STARTS):
         await daemon.stop()
         took.append(await timed_start(daemon))
-        if not number:
-            took.clear()  # bytecode is written
     return took
 
 

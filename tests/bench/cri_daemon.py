@@ -63,6 +63,9 @@ async def bench_daemon(
         if registries_conf is None:
             pods.store_rootfs(place).store.close()
         daemon = BenchDaemon(place, registries_conf, runtime)
+        # The first one writes the bytecode, and needs more memory for that.
+        await daemon.start()
+        await daemon.stop()
         await daemon.start()
         try:
             yield daemon
