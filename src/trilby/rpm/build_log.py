@@ -14,7 +14,9 @@ from trilby.system import process
 
 __all__ = ["Recorder"]
 
-_SECTION: Final = re.compile(rb"^Executing\((%\w+)\): ")
+_SECTION: Final = re.compile(
+    rb"^Executing\((%(?:prep|generate_buildrequires|build|install|check))\): "
+)
 _READ: Final = 1 << 16
 
 

@@ -109,7 +109,8 @@ class BuildRoot:
 
     def installed(self) -> list[str]:
         """Name, version and architecture of every package, sorted."""
-        text = self.run(["rpm", "-qa", "--qf", "%{NEVRA}\\n"]).text
+        command = ["rpm", "--root", self.path, "-qa", "--qf", "%{NEVRA}\\n"]
+        text = self._tools.run(command, Inside(shared=(self.path,))).text
         return sorted(text.splitlines())
 
     def build(self, command: list[str], log: Recorder) -> int:

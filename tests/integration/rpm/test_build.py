@@ -1,0 +1,179 @@
+"""Builds in fresh roots: other projects, prebuilt programs, equal bytes, and failures that tell."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from trilby.rpm.build import Built, Place, Source, build_in_root, build_in_tree, make_srpm
+from trilby.rpm.build_root import BuildRoot
+from trilby.rpm.errors import BuildFailed, InvalidSpec, MissingDependency
+from trilby.rpm.prepare import prepare
+from trilby.rpm.progress import Step
+from trilby.rpm.repo import Repository, make_repository
+from trilby.rpm.tools import Tools
+
+SPEC = """\
+Name: broken
+Version: 1
+Release: 1
+Summary: Fails
+License: MIT
+BuildArch: noarch
+%description
+Fails.
+%prep
+%build
+%install
+mkdir -p %{buildroot}/usr/share/broken
+touch %{buildroot}/usr/share/broken/file
+%check
+true first
+false second
+%files
+/usr/share/broken/
+"""
+PREBUILT = """\
+name: greeter
+version: "2.0"
+summary: Greets, built already
+license: MIT
+arch: noarch
+files:
+  - {path: /usr/bin/greet, mode: "0755"}
+  - {path: /usr/bin/hi, kind: link, target: greet}
+  - {path: /etc/greet.conf, source: greet.conf, kind: config}
+packages:
+  - {name: greeter-data, tree: data, under: /usr/share/greeter}
+"""
+
+
+def sums(built: Built) -> dict[str, str]:
+    paths = [Path(path) for path in (*built.packages, built.srpm)]
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def greeter(tmp_path: Path) -> Path:
+    folder = tmp_path / "greeter"
+    write(folder / "usr/bin/greet", "#!/usr/bin/sh\necho greetings\n").chmod(0o755)
+    write(folder / "greet.conf", "who=world\n")
+    write(folder / "data/deep/file", "data\n")
+    return write(folder / "greeter.yaml", PREBUILT)
+
+
+def test_another_project_twice(hello: Path, tmp_path: Path, place: Place, work: Path) -> None:
+    """It builds, installs and runs; the second build's bytes are the first one's."""
+    steps: list[Step] = []
+    source = prepare(str(hello), str(tmp_path / "source"))
+    first = build_in_root(source, place, str(work / "one"), progress=steps.append)
+    second = build_in_root(source, place, str(work / "two"))
+    assert sums(first) == sums(second)
+    assert [Path(path).name for path in first.packages] == ["say-hello-1.2-1.fc46.noarch.rpm"]
+    titles = [step.title for step in steps]
+    assert titles[0] == "build root" and "building" in titles and "%check" in titles
+    assert any(step.detail.startswith("round 1:") for step in steps)
+    _installed_and_run(place, work, str(work / "one"), "say-hello", "hello")
+
+
+def test_prebuilt_programs(tmp_path: Path, place: Place, work: Path) -> None:
+    source = prepare(str(greeter(tmp_path)), str(tmp_path / "source"))
+    built = build_in_root(source, place, str(work / "out"))
+    names = [Path(path).name for path in built.packages]
+    assert names == ["greeter-2.0-1.fc46.noarch.rpm", "greeter-data-2.0-1.fc46.noarch.rpm"]
+    root = _installed_and_run(place, work, str(work / "out"), "greeter", "greetings", "greet")
+    assert root.run(["rpm", "-qc", "greeter"]).text == "/etc/greet.conf"
+    assert root.run(["hi"]).text == "greetings"
+
+
+def _installed_and_run(
+    place: Place, work: Path, results: str, package: str, said: str, command: str = ""
+) -> BuildRoot:
+    repository = make_repository(results, tools=place.tools)
+    root = BuildRoot(
+        str(work / f"root-{package}"),
+        tools=place.tools,
+        repositories=(*place.repositories, repository),
+        release="46",
+    )
+    root.fill([package])
+    assert root.run([command or package]).text == said
+    assert root.run(["rpm", "-V", package]).text == ""
+    return root
+
+
+def test_in_a_tree_of_tools(tmp_path: Path, tools: Tools, work: Path) -> None:
+    source = prepare(str(greeter(tmp_path)), str(tmp_path / "source"))
+    first = build_in_tree(source, tools, str(work / "one"), srpm=True)
+    second = build_in_tree(source, tools, str(work / "two"), srpm=True)
+    assert sums(first) == sums(second)
+    alone = Path(make_srpm(source, tools, str(work / "three")))
+    assert alone.name in sums(first)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error", "message"),
+    [
+        ("BuildArch", "BuildArhc", InvalidSpec, r":6: Unknown tag"),
+        ("%description", "BuildRequires: nothing-of-this\n%description", MissingDependency,
+         r"nothing-of-this"),
+        ("true first", "true first", BuildFailed, r":16: %check failed in `false second`"),
+        ("false second\n", "", None, ""),
+        ("false second\n%files\n/usr/share/broken/", "%files", BuildFailed, r"unpackaged"),
+        ("false second\n%files", "%files\n/usr/bin/nothing", BuildFailed, r":17: File not found"),
+    ],
+)  # fmt: skip
+def test_failures_name_the_line(
+    tmp_path: Path,
+    tools: Tools,
+    place: Place,
+    work: Path,
+    old: str,
+    new: str,
+    error: type[Exception] | None,
+    message: str,
+) -> None:
+    assert old in SPEC
+    spec = write(tmp_path / "broken.spec", SPEC.replace(old, new, 1))
+    source = Source(str(spec))
+    if error is None:
+        assert build_in_root(source, place, str(work / "out")).packages
+        return
+    with pytest.raises(error, match=message) as caught:
+        build_in_root(source, place, str(work / "out"))
+    assert str(spec) in str(caught.value) and "log" in str(caught.value)
+
+
+def test_a_repository_that_lacks_everything(tmp_path: Path, tools: Tools, work: Path) -> None:
+    source = prepare(str(greeter(tmp_path)), str(tmp_path / "source"))
+    built = build_in_tree(source, tools, str(work / "out"))
+    poor = make_repository(str(Path(built.packages[0]).parent), tools=tools)
+    with pytest.raises(MissingDependency, match=r"No match for argument: bash"):
+        build_in_root(source, Place(tools=tools, repositories=(poor,)), str(work / "more"))
+
+
+def test_a_build_has_no_network_and_no_rights(place: Place, tmp_path: Path, work: Path) -> None:
+    text = SPEC.replace("true first", "test $(id -u) = 1000").replace(
+        "false second", 'test "$(cd /sys/class/net && echo *)" = lo'
+    )
+    spec = write(tmp_path / "broken.spec", text)
+    assert build_in_root(Source(str(spec)), place, str(work / "out")).packages
+
+
+def test_repositories_are_equal_when_packages_are(tmp_path: Path, tools: Tools, work: Path) -> None:
+    source = prepare(str(greeter(tmp_path)), str(tmp_path / "source"))
+    made: list[dict[str, bytes]] = []
+    for name in ("one", "two"):
+        built = build_in_tree(source, tools, str(work / name / "repo"))
+        Path(built.log).unlink()
+        found: Repository = make_repository(str(work / name / "repo"), tools=tools)
+        files = sorted(Path(found.directory, "repodata").iterdir())
+        made.append({path.name: path.read_bytes() for path in files})
+    assert made[0] == made[1]
