@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -54,12 +56,50 @@ class Process:
 
 
 class Host:
-    """A running host."""
+    """A host; between ``boot`` and ``halt`` it runs."""
 
-    def __init__(self, pid: int, directory: Path) -> None:
-        self.pid = pid
+    def __init__(self, directory: Path, disk: Path, name: str) -> None:
+        self.pid = 0
         self._directory = directory
+        self._disk = disk
+        self._name = name
+        self._cgroups: list[Path] = []
+        self._init: subprocess.Popen[bytes] | None = None
         self._launchers: list[subprocess.Popen[bytes]] = []
+
+    def boot(self) -> None:
+        """Start it, on the disk as it is. Raises OSError, AssertionError."""
+        self._cgroups = make_cgroups(self._name)
+        (self._disk / "cgroups").write_text("".join(f"{path}\n" for path in self._cgroups))
+        binds = [ROOT, Path(sys.base_prefix), kubernetes.cache_folder()]
+        with (self._directory / "host.log").open("ab") as log:
+            self._init = subprocess.Popen(
+                [INIT, "outer", self._disk, self._name, *binds],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=ENVIRONMENT,
+                start_new_session=True,
+            )
+        assert self._init.stdout
+        ready = self._init.stdout.readline()
+        assert ready == b"ready\n", (self._directory / "host.log").read_text()
+        self.pid = child_of(self._init.pid)
+
+    def halt(self) -> None:
+        """As if the power failed; the disk stays. May be called at any time."""
+        if self.pid:
+            # PID 1 first, so that its parent sees its end; the kernel ends all others with it.
+            os.kill(self.pid, signal.SIGKILL)
+            self.pid = 0
+            for launcher in self._launchers:
+                launcher.wait(10)
+        elif self._init is not None:
+            self._init.kill()
+        if self._init is not None:
+            self._init.communicate()
+            self._init = None
+        remove_cgroups(self._cgroups)
 
     def path(self, inside: str) -> Path:
         """Where a path of the host is seen from outside."""
@@ -90,11 +130,6 @@ class Host:
         self._launchers.append(launcher)
         return Process(launcher, log)
 
-    def wait_all(self) -> None:
-        """After the host's end: its daemons have ended, too."""
-        for launcher in self._launchers:
-            launcher.wait(10)
-
     def popen(self, *command: str | Path) -> subprocess.Popen[bytes]:
         """A program with pipes, not in the host's process namespace: its end is the caller's."""
         pipe = subprocess.PIPE
@@ -114,38 +149,17 @@ class Host:
 
 @contextlib.contextmanager
 def fresh_host(directory: Path, name: str) -> Iterator[Host]:
-    """Boot a host that keeps its logs in ``directory``; everything of it is gone afterwards."""
-    scratch = directory / "scratch"
-    scratch.mkdir()
-    cgroups = make_cgroups(name)
-    (scratch / "cgroups").write_text("".join(f"{path}\n" for path in cgroups))
-    binds = [ROOT, Path(sys.base_prefix), kubernetes.cache_folder()]
-    launcher = host = None
+    """Boot a host that keeps its logs in ``directory``; everything else is gone afterwards."""
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    disk = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=memory))
+    disk.chmod(0o755)
+    host = Host(directory, disk, name)
     try:
-        with (directory / "host.log").open("wb") as log:
-            launcher = subprocess.Popen(
-                [INIT, "outer", scratch, name, *binds],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=ENVIRONMENT,
-                start_new_session=True,
-            )
-        assert launcher.stdout
-        ready = launcher.stdout.readline()
-        assert ready == b"ready\n", (directory / "host.log").read_text()
-        host = Host(child_of(launcher.pid), directory)
+        host.boot()
         yield host
     finally:
-        if host is not None:
-            # PID 1 first, so that its parent sees its end; the kernel ends all others with it.
-            os.kill(host.pid, signal.SIGKILL)
-            host.wait_all()
-        if launcher is not None:
-            if host is None:
-                launcher.kill()
-            launcher.communicate()
-        remove_cgroups(cgroups)
+        host.halt()
+        shutil.rmtree(disk)
 
 
 def make_cgroups(name: str) -> list[Path]:

@@ -122,6 +122,17 @@ class Node:
         except OSError:
             return False
 
+    def reboot(self) -> None:
+        """The power fails, and comes back: the disk is what stays."""
+        self.host.halt()
+        self.host.boot()
+        self.start_registry()
+        self.start_runtime()
+        self.start_kubelet()
+
+    def start_registry(self) -> None:
+        self.host.start("registry", "docker-registry", "serve", "/etc/registry.yml")
+
     def revive(self) -> None:
         """Start what does not run."""
         if not self.runtime.running:
@@ -288,7 +299,7 @@ def running_node(directory: Path, name: str) -> Iterator[Node]:
     with fresh_host(directory, name) as host:
         node = Node(host)
         _configure(host)
-        host.start("registry", "docker-registry", "serve", "/etc/registry.yml")
+        node.start_registry()
         node.start_runtime()
         import_images(node)
         node.start_kubelet()

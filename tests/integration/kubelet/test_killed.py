@@ -12,10 +12,12 @@ from tests.support.kubernetes_host import ADDRESS
 from tests.support.kubernetes_node import (
     AGNHOST,
     BUSYBOX,
+    READY,
     RUNNING,
     Node,
     Pod,
     containers,
+    ready,
 )
 
 pytestmark = pytest.mark.timeout(900)  # the kubelet may have to be built
@@ -183,3 +185,26 @@ def test_unused_images_are_collected(node: Node, name: str) -> None:
     finally:
         node.kubelet.end(signal.SIGKILL)
         node.start_kubelet()
+
+
+def test_a_host_without_power(node: Node, name: str) -> None:
+    """After a reboot the pod comes back, with its files, and nothing old stands in the way."""
+    before = node.wait_ready(name)
+    node.reboot()
+
+    def back(found: Pod) -> bool:
+        ids = {key: one.get("containerID") for key, one in containers(found).items()}
+        old = {one["containerID"] for one in containers(before).values()}
+        return ready(found) and not old & set(ids.values())
+
+    after = node.wait_pod(name, back, "back")
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    assert node.fetch(ADDRESS, 18081, "/hostname") == name.encode()
+    states = sorted(one["state"] for one in node.sandboxes() if one["metadata"]["name"] == name)
+    assert states in (["SANDBOX_NOTREADY", READY], [READY])
+    # Containers of before are known to have ended, in a way that nobody saw.
+    dead = [one for one in node.containers(name) if one["state"] != RUNNING]
+    for one in dead:
+        status = node.call("RuntimeService/ContainerStatus", container_id=one["id"])["status"]
+        assert (status["state"], status["exit_code"]) == ("CONTAINER_EXITED", 255)
+    assert dead
