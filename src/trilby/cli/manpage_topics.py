@@ -132,7 +132,12 @@ def files_of(words: tuple[str, ...]) -> tuple[File, ...]:
         case ("config", *_):
             return (*CONFIG, *REGISTRY, *STORE[-1:])
         case ("completion",):
-            return (("/etc/bash_completion.d/trilby", "Where bash looks for it."),)
+            return (
+                (
+                    "/etc/bash_completion.d/trilby, /etc/bash_completion.d/trilbyd",
+                    "Where bash looks.",
+                ),
+            )
         case _:
             return STORE
 
