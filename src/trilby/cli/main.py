@@ -19,6 +19,7 @@ COMMANDS = {
     "status": ("trilby.cli.status", "Show how a running daemon is"),
     "events": ("trilby.cli.events", "Show what happened to pods and containers"),
     "config": ("trilby.cli.config.group", "Check the configuration files"),
+    "node": ("trilby.cli.node.group", "Check whether a host is fit to run pods"),
     "rpm": ("trilby.cli.rpm.group", "Build, sign and check RPM packages"),
     "login": ("trilby.cli.login", "Log in to a registry"),
     "logout": ("trilby.cli.logout", "Forget the credentials of a registry"),

@@ -13,7 +13,13 @@ from trilby.cri.config_foreign import FOREIGN
 from trilby.cri.config_relations import contradictions
 from trilby.pods.config import EngineConfig
 from trilby.pods.config_layers import FLAG, Layers, pattern_of
-from trilby.pods.config_load import config_files, engine_config, engine_options
+from trilby.pods.config_load import (
+    DEFAULT_FILE,
+    VENDOR_FILE,
+    config_files,
+    engine_config,
+    engine_options,
+)
 from trilby.pods.config_option import HANDLERS, Declared, Scope, Value, options_of
 
 if TYPE_CHECKING:
@@ -92,10 +98,20 @@ def read_layers(
     config_file: Path | None = None,
     config_dir: Path | None = None,
     overrides: Mapping[str, object] | None = None,
+    *,
+    root: str = "",
 ) -> Layers:
-    """What files and flags say, mistakes and all. Raises InvalidEngineConfig for missing files."""
+    """What files and flags say, mistakes and all. Raises InvalidEngineConfig for missing files.
+
+    ``root`` is where another host's / is, whose usual files are read.
+    """
     layers = Layers(all_options(), hints=FOREIGN)
-    for path in config_files(str(config_file or ""), str(config_dir or "")):
+    for path in config_files(
+        str(config_file or ""),
+        str(config_dir or ""),
+        main=root + DEFAULT_FILE,
+        vendor=root + VENDOR_FILE,
+    ):
         layers.read(path)
     for key, value in (overrides or {}).items():
         layers.give(key, value, FLAG)

@@ -6,6 +6,7 @@ Links are followed as on that host: an absolute one stays below its root.
 from __future__ import annotations
 
 import os
+import socket
 import stat
 import threading
 from collections.abc import Iterator, Sequence
@@ -157,6 +158,10 @@ class Host:
     def clock(self) -> ClockState:
         """What the kernel knows of its clock. Raises OSError."""
         return clock_state()
+
+    def dial(self, address: str, port: int, seconds: float) -> socket.socket:
+        """A connection by TCP. Raises OSError."""
+        return socket.create_connection((address, port), seconds)
 
     def which(self, name: str, folders: Sequence[str] = PATH) -> str:
         """The host's path of a program, "" if it is not there or not executable."""

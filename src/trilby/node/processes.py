@@ -9,7 +9,7 @@ import msgspec
 if TYPE_CHECKING:
     from trilby.node.host import Host
 
-__all__ = ["Process", "Unit", "find", "unit"]
+__all__ = ["Process", "Unit", "find", "main_process", "unit"]
 
 UNIT_FOLDERS: Final = (
     *("/etc/systemd/system", "/run/systemd/system", "/usr/local/lib/systemd/system"),
@@ -42,7 +42,7 @@ def find(host: Host, name: str) -> list[Process]:
     found = []
     for pid in sorted(int(each) for each in host.names("/proc") if each.isdigit()):
         try:
-            if host.word(f"/proc/{pid}/comm") != name[:15]:
+            if host.word(f"/proc/{pid}/comm") != name[:15] or _nested(host, pid):
                 continue
             words = (host.read(f"/proc/{pid}/cmdline") or "").rstrip("\0").split("\0")
         except OSError:
@@ -51,11 +51,29 @@ def find(host: Host, name: str) -> list[Process]:
     return found
 
 
+def _nested(host: Host, pid: int) -> bool:
+    """Whether it is in a process namespace of its own: a container's, or another host's."""
+    for _, line in host.lines(f"/proc/{pid}/status"):
+        if line.startswith("NSpid:"):
+            return len(line.split()) > 2
+    return False
+
+
+def main_process(host: Host, service: str, name: str) -> int:
+    """The process ``name`` of a service, 0 if there is none."""
+    of_unit = {int(each) for top in _CGROUPS for each in host.word(_procs(top, service)).split()}
+    return next((each.pid for each in find(host, name) if each.pid in of_unit), 0)
+
+
 def unit(host: Host, name: str) -> Unit:
     """What systemd's directories say of a service."""
     file = next((f"{folder}/{name}" for folder in UNIT_FOLDERS if _is(host, folder, name)), "")
-    active = any(host.word(f"{top}/system.slice/{name}/cgroup.procs") for top in _CGROUPS)
+    active = any(host.word(_procs(top, name)) for top in _CGROUPS)
     return Unit(name, file, _enabled(host, name), active)
+
+
+def _procs(top: str, service: str) -> str:
+    return f"{top}/system.slice/{service}/cgroup.procs"
 
 
 def _is(host: Host, folder: str, name: str) -> bool:

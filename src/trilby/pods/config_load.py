@@ -20,7 +20,7 @@ from trilby.pods.config_option import HANDLERS, Declared, options_of
 from trilby.pods.errors import InvalidEngineConfig
 
 __all__ = [
-    "DEFAULT_FILE", "LoadedConfig", "config_files", "engine_config", "engine_options",
+    "DEFAULT_FILE", "VENDOR_FILE", "LoadedConfig", "config_files", "engine_config", "engine_options",
     "load_config", "with_runtime",
 ]  # fmt: skip
 

@@ -181,7 +181,7 @@ def _bad(endpoint: Endpoint, what: str) -> Seen:
 def _ask(node: Node, endpoint: Endpoint) -> Seen:
     where = f"{endpoint.where}: {endpoint.host}:{endpoint.port}"
     try:
-        with socket.create_connection((endpoint.host, endpoint.port), SECONDS) as plain:
+        with node.host.dial(endpoint.host, endpoint.port, SECONDS) as plain:
             if endpoint.insecure:
                 return passed(f"{where} answers (not verified)")
             with _context(node, endpoint).wrap_socket(plain, server_hostname=endpoint.host) as tls:

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from trilby.node.model import Check, Seen, at, failed, passed, skipped, warned
+from trilby.node.processes import main_process
 
 if TYPE_CHECKING:
     from trilby.node.node import Node
@@ -103,11 +104,23 @@ def _processors(node: Node) -> Seen:
 
 
 def _open_files(node: Node) -> Seen:
-    return _limit(node, "Max open files", 65_536)
+    return _limit(node, f"{node.host.proc}/limits", "Max open files", 65_536)
 
 
-def _limit(node: Node, name: str, wanted: int) -> Seen:
-    path = f"{node.host.proc}/limits"
+def _tasks(node: Node) -> Seen:
+    return _limit(node, f"{node.host.proc}/limits", "Max processes", 16_384)
+
+
+def _daemon_limits(node: Node) -> Seen:
+    """What systemd gives the daemon counts for it, not the limits of a shell."""
+    pid = main_process(node.host, "trilby.service", "trilbyd")
+    if not pid:
+        return skipped("trilby.service does not run")
+    return _limit(node, f"/proc/{pid}/limits", "Max open files", 65_536)
+
+
+def _limit(node: Node, path: str, name: str, wanted: int) -> Seen:
+    """The hard limit: programs raise the soft one themselves."""
     for number, line in node.host.lines(path):
         if line.startswith(name):
             hard = line[len(name) :].split()[1]
@@ -115,30 +128,6 @@ def _limit(node: Node, name: str, wanted: int) -> Seen:
             enough = hard == "unlimited" or int(hard) >= wanted
             return passed(seen) if enough else warned(f"{seen}; wanted {wanted}")
     return skipped(f"{path} is not there")
-
-
-def _tasks(node: Node) -> Seen:
-    return _limit(node, "Max processes", 16_384)
-
-
-def _daemon_limits(node: Node) -> Seen:
-    """What systemd gives the daemon counts for it, not the limits of a shell."""
-    from trilby.node.processes import find
-
-    running = find(node.host, "trilbyd")
-    if not running:
-        return skipped("no trilbyd runs")
-    path = f"/proc/{running[0].pid}/limits"
-    text = node.host.read(path)
-    if text is None:
-        return skipped(f"{path} is not there")
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.startswith("Max open files"):
-            hard = line.split()[-2]
-            seen = at(path, number, f"Max open files {hard}")
-            enough = hard == "unlimited" or int(hard) >= 65_536
-            return passed(seen) if enough else warned(f"{seen}; wanted 65536")
-    return skipped(f"{path} says nothing of open files")
 
 
 UNIT: Final = os.path.join("/etc/systemd/system/trilby.service.d", "limits.conf")

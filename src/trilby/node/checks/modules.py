@@ -99,8 +99,9 @@ def _look(module: Module) -> Callable[[Node], Seen]:
         names = " or ".join(module.names)
         if "overlay" in module.names and _registered(node, "overlay"):
             return passed("/proc/filesystems has overlay")
-        if not node.release or not node.host.names("/sys/module"):
-            return skipped("/sys/module is not there")
+        folder = f"/lib/modules/{node.release}"
+        if not node.release or not node.host.exists(f"{folder}/modules.dep"):
+            return skipped(f"/sys/module does not have {names}, nor is {folder} there to look")
         for name in module.names:
             if file := _file_of(node, name):
                 if module.by_itself:
