@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import os
 import shutil
 import socket
@@ -142,6 +143,7 @@ FIT: dict[str, str | None] = {
     "proc/sys/crypto/fips_enabled": "0\n",
     "proc/filesystems": "nodev\tproc\nnodev\toverlay\n\txfs\n",
     "proc/pressure/memory": "some avg10=0.00\n",
+    "proc/cmdline": "root=/dev/sda1 ro\n",
     "proc/keys": "",
     "proc/swaps": "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n",
     "proc/meminfo": "MemTotal:       16000000 kB\n",
@@ -225,6 +227,7 @@ class MadeHost(Host):
         self.room = Space(100 * GIB, 60 * GIB, 1_000_000, 900_000)
         self.types = True
         self.kept = ClockState(True, 0.01)
+        self.labels = "system_u:object_r:container_var_lib_t:s0"
         #: Port -> where its server really is.
         self.servers: dict[int, int] = {}
 
@@ -236,6 +239,11 @@ class MadeHost(Host):
 
     def clock(self) -> ClockState:
         return self.kept
+
+    def label(self, path: str) -> str:
+        if not self.labels:
+            raise OSError(errno.ENODATA, os.strerror(errno.ENODATA))
+        return self.labels
 
     def dial(self, address: str, port: int, seconds: float) -> socket.socket:
         return super().dial("127.0.0.1", self.servers.get(port, 1), seconds)
@@ -268,7 +276,8 @@ def write(root: str, files: Files) -> None:
 def made_host(changes: Files | None = None) -> Iterator[MadeHost]:
     """A fit host with changes; its directory has a short name, for sockets."""
     mask = os.umask(0o022)
-    root = tempfile.mkdtemp(prefix="n-", dir="/tmp")
+    place = "/dev/shm" if os.path.isdir("/dev/shm") else "/tmp"
+    root = tempfile.mkdtemp(prefix="n-", dir=place)
     try:
         write(root, FIT)
         write(root, changes or {})

@@ -159,6 +159,10 @@ class Host:
         """What the kernel knows of its clock. Raises OSError."""
         return clock_state()
 
+    def label(self, path: str) -> str:
+        """The SELinux label of a file. Raises OSError where it has none."""
+        return os.getxattr(self.path(path), "security.selinux").decode().rstrip("\0")
+
     def dial(self, address: str, port: int, seconds: float) -> socket.socket:
         """A connection by TCP. Raises OSError."""
         return socket.create_connection((address, port), seconds)

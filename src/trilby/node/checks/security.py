@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -65,11 +64,10 @@ def _label(node: Node) -> Seen:
     if not node.host.exists(ENFORCE):
         return skipped("the host has no SELinux")
     root = node.settings.storage.graphroot
-    path = node.host.path(root)
-    if not os.path.isdir(path):
+    if not node.host.is_directory(root):
         return skipped(f"{root} is not there yet")
     try:
-        label = os.getxattr(path, "security.selinux").decode().rstrip("\0")
+        label = node.host.label(root)
     except OSError as error:
         return warned(f"{root} has no label: {error.strerror}")
     kind = (label.split(":") + ["", "", ""])[2]
