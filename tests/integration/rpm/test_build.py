@@ -15,6 +15,9 @@ from trilby.rpm.progress import Step
 from trilby.rpm.repo import Repository, make_repository
 from trilby.rpm.tools import Tools
 
+# The stand-in may have to be made first.
+pytestmark = pytest.mark.timeout(900)
+
 SPEC = """\
 Name: broken
 Version: 1

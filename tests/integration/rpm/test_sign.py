@@ -16,6 +16,9 @@ from trilby.rpm.sign import How, SigningKey, export_key, find_key, make_key, sig
 from trilby.rpm.tools import Tools
 from trilby.rpm.verify import verify
 
+# The stand-in may have to be made first.
+pytestmark = pytest.mark.timeout(900)
+
 WHO = "Tester <tester@example.invalid>"
 YAML = """\
 name: signed
