@@ -22,7 +22,7 @@ from trilby.rpm.repo import KEY_NAME, Repository, make_repository
 from trilby.rpm.sign import sign
 from trilby.rpm.source import files_of
 
-__all__ = ["OLDER", "built", "older", "today"]
+__all__ = ["OLDER", "ROOT", "built", "older", "today"]
 
 ROOT = Path(__file__).resolve().parents[2]
 OLDER = "0.0.9"
@@ -67,7 +67,12 @@ def built(name: str, change: Callable[[Path], None]) -> Repository:
 
 
 def _make_older(copy: Path) -> None:
-    """Its version is in setup.cfg and in the changelog."""
+    """Its version is in setup.cfg and in the changelog; its configuration begins otherwise."""
+    spec = copy / "spec/trilby.spec.in"
+    text = spec.read_text()
+    write = "trilby config default >"
+    assert write in text
+    spec.write_text(text.replace(write, f"(echo '# Of {OLDER}.' && trilby config default) >"))
     version = load_project(str(copy)).version
     for name in ("setup.cfg", "spec/changelog"):
         text = (copy / name).read_text()
