@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import cast
 
 from tests.support.counters import count
-from tests.support.cri_side import POLITE, SLEEP, Side
+from tests.support.cri_side import SLEEP, Side
 from tests.support.daemon import DaemonProcess
 
 from trilby.cri.errors import CriError
 from trilby.cri.proto import container_pb2, stats_pb2
 from trilby.pods.logs import Entry
 from trilby.pods.logs_read import LogOptions, follow_log
+
+#: Says something, and ends when it is asked to.
+GREETING = ("sh", "-c", "trap 'exit 0' TERM; echo hello; while :; do sleep 1000 & wait; done")
 
 
 async def settled_count(daemon: DaemonProcess) -> dict[str, int]:
@@ -32,9 +35,9 @@ async def settled_count(daemon: DaemonProcess) -> dict[str, int]:
 async def life(side: Side, number: int) -> None:
     """One pod from beginning to end, with what can go wrong."""
     sandbox = await side.run_sandbox()
-    container = await side.create(sandbox, "main", POLITE)
+    container = await side.create(sandbox, "main", GREETING)
     await side.start(container)
-    await side.exec(container, "sh", "-c", "echo hello >/proc/1/fd/1")
+    await side.exec(container, "true")
     await _OTHERS[number % len(_OTHERS)](side, sandbox, container)
     await side.call(stats_pb2.ListPodSandboxStatsRequest(), stats_pb2.ListPodSandboxStatsResponse)
     status = container_pb2.ContainerStatusRequest(container_id=container, verbose=True)
