@@ -323,7 +323,7 @@ def _configure(host: Host) -> None:
 
 def import_images(node: Node) -> None:
     """busybox and agnhost into the runtime's store."""
-    rootfs = node.host.path("/tmp/busybox")
+    rootfs = node.host.path("/srv/busybox")
     for folder in ("bin", "etc", "dev", "proc", "sys", "tmp"):
         (rootfs / folder).mkdir(parents=True)
     shutil.copy("/bin/busybox", rootfs / "bin/busybox")
@@ -331,9 +331,9 @@ def import_images(node: Node) -> None:
         (rootfs / "bin" / applet).symlink_to("busybox")
     (rootfs / "etc/passwd").write_text(PASSWD)
     (rootfs / "etc/group").write_text(GROUP)
-    node.trilby("image", "import", "-c", "ENV PATH=/bin", "/tmp/busybox", BUSYBOX)
+    node.trilby("image", "import", "-c", "ENV PATH=/bin", "/srv/busybox", BUSYBOX)
     shutil.copy(program("agnhost"), rootfs / "agnhost")
-    node.trilby("image", "import", "-c", "ENV PATH=/bin:/", "/tmp/busybox", AGNHOST)
+    node.trilby("image", "import", "-c", "ENV PATH=/bin:/", "/srv/busybox", AGNHOST)
 
 
 def _read(connection: http.client.HTTPConnection, path: str) -> bytes:

@@ -170,10 +170,10 @@ def made_of(node: Node, pods: list[str]) -> list[str]:
 def test_unused_images_are_collected(node: Node, name: str) -> None:
     """Under pressure the kubelet removes what no container uses, and no more."""
     unused = "localhost/unused:test"
-    rootfs = node.host.path("/tmp/unused")
+    rootfs = node.host.path("/srv/unused")
     rootfs.mkdir()
     (rootfs / "file").write_text("of nobody")
-    node.trilby("image", "import", "/tmp/unused", unused)
+    node.trilby("image", "import", "/srv/unused", unused)
     assert unused in node.images()
     node.kubelet.end(signal.SIGKILL)
     # Always under pressure. Static pods are never evicted.

@@ -137,8 +137,8 @@ def test_logs_that_grow_are_rotated(node: Node, run_pod: RunPod) -> None:
 def test_images_are_pulled(node: Node, run_pod: RunPod) -> None:
     # An image of its own: one that the kubelet has pulled once is no longer used unasked.
     image = f"{REGISTRY}/team/busybox:pulled"
-    node.host.path("/tmp/busybox/pulled").touch()
-    node.trilby("image", "import", "-c", "ENV PATH=/bin", "/tmp/busybox", image)
+    node.host.path("/srv/busybox/pulled").touch()
+    node.trilby("image", "import", "-c", "ENV PATH=/bin", "/srv/busybox", image)
     node.trilby("image", "push", "--tls-verify=false", image)
     node.trilby("image", "remove", image)
     main = container("main", image=image, imagePullPolicy="Always")
