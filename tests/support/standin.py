@@ -15,7 +15,7 @@ from pathlib import Path
 from tests.support import standin_cut, standin_dpkg, standin_spec, standin_stage
 from tests.support.standin_cache import fingerprint, made_once, say
 from tests.support.standin_cut import Part
-from tests.support.standin_definition import FOLDER, Definition, definition, wheels
+from tests.support.standin_definition import DATA, FILES, Definition, definition, wheels
 from tests.support.standin_tree import TreeError, tools, tree
 from tests.support.standin_wheels import wheel_parts
 
@@ -35,7 +35,7 @@ def repository() -> Repository:
     """The repository; its packages are signed and so is its metadata."""
     base = tree()
     code = (standin_cut, standin_dpkg, standin_spec, standin_stage)
-    mark = fingerprint(base.name, FOLDER, *(Path(str(module.__file__)) for module in code))
+    mark = fingerprint(base.name, *DATA, FILES, *(Path(str(module.__file__)) for module in code))
     path = made_once("repository", mark, lambda folder: _make(folder, base))
     return Repository(NAME, str(path), key=str(path / KEY_NAME))
 

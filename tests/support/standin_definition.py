@@ -7,9 +7,11 @@ from pathlib import Path
 import msgspec
 import yaml
 
-__all__ = ["FILES", "Definition", "Made", "Name", "Wheel", "definition", "wheels"]
+__all__ = ["DATA", "FILES", "Definition", "Made", "Name", "Wheel", "definition", "wheels"]
 
 FOLDER = Path(__file__).resolve().parents[2] / "spec" / "standin"
+#: Everything that is said of the stand-in besides files.
+DATA = (FOLDER / "debian.yaml", FOLDER / "wheels.yaml")
 #: Files of the packages, one folder for each, laid over what Debian has.
 FILES = FOLDER / "files"
 
