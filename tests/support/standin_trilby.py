@@ -6,6 +6,7 @@ differs between two releases as far as a package manager is concerned.
 
 from __future__ import annotations
 
+import inspect
 import re
 import shutil
 from collections.abc import Callable
@@ -32,7 +33,7 @@ INPUTS = re.compile(r"(src|spec|roles|playbooks|meta|plugins)/|[^/]+$")
 
 def today() -> Repository:
     """Packages of the sources as they are here."""
-    return built("trilby", lambda copy: None)
+    return built("trilby", _leave)
 
 
 def older() -> Repository:
@@ -44,7 +45,8 @@ def built(name: str, change: Callable[[Path], None]) -> Repository:
     """A signed repository ``name`` with packages of a changed copy of the sources."""
     rawhide = repository()
     files = [path for path in files_of(str(ROOT)) if INPUTS.match(path)]
-    mark = fingerprint(rawhide.directory, *(ROOT / path for path in files), *files, Path(__file__))
+    sources = (ROOT / path for path in files)
+    mark = fingerprint(rawhide.directory, inspect.getsource(change), *files, *sources)
 
     def make(folder: Path) -> None:
         copy = folder / "copy"
@@ -66,13 +68,18 @@ def built(name: str, change: Callable[[Path], None]) -> Repository:
     return Repository(name, str(path), key=str(path / KEY_NAME))
 
 
+def _leave(copy: Path) -> None:
+    """As they are."""
+
+
 def _make_older(copy: Path) -> None:
     """Its version is in setup.cfg and in the changelog; its configuration begins otherwise."""
     spec = copy / "spec/trilby.spec.in"
     text = spec.read_text()
-    write = "trilby config default >"
-    assert write in text
-    spec.write_text(text.replace(write, f"(echo '# Of {OLDER}.' && trilby config default) >"))
+    mark = "\n%check\n"
+    assert mark in text
+    comment = f"sed -i '1i # Of {OLDER}.' %{{buildroot}}%{{_sysconfdir}}/trilby/trilby.conf"
+    spec.write_text(text.replace(mark, f"{comment}\n{mark}"))
     version = load_project(str(copy)).version
     for name in ("setup.cfg", "spec/changelog"):
         text = (copy / name).read_text()
