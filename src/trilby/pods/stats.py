@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Final
 
 from trilby.pods.engine_parts import Parts
 from trilby.pods.errors import PodsError
@@ -28,6 +29,9 @@ from trilby.pods.stats_network import pod_interfaces
 from trilby.system import cgroup_stats
 from trilby.system.cgroups import Cgroup, detect
 from trilby.system.errors import CgroupFailed
+
+#: So many records of what was removed are no matter.
+_FEW: Final = 128
 
 
 class Live:
@@ -57,6 +61,7 @@ class Sampler:
         # Records never change; statistics are asked for again and again.
         self._sandbox_records: Remembered[SandboxRecord] = Remembered()
         self._container_records: Remembered[ContainerRecord] = Remembered()
+        self._most_records = _FEW
         self.lock = threading.RLock()
 
     def container(self, container_id: str) -> ContainerStats:
@@ -122,6 +127,7 @@ class Sampler:
         if record is None:
             record = self._layout.load_sandbox(sandbox_id)
             self._sandbox_records.put(sandbox_id, record)
+            self._tidy()
         return record
 
     def _container_record(self, sandbox_id: str, container_id: str) -> ContainerRecord:
@@ -129,7 +135,26 @@ class Sampler:
         if record is None:
             record = self._layout.load_container(sandbox_id, container_id)
             self._container_records.put(container_id, record)
+            self._tidy()
         return record
+
+    def _tidy(self) -> None:
+        """Forget what was removed, once that may be half of it: jobs come and go by hundreds."""
+        records, pods = self._container_records, self._sandbox_records
+        if len(records) + len(pods) < self._most_records:
+            return
+        sandboxes = set(self._layout.sandbox_ids())
+        containers = {one for pod in sandboxes for one in self._layout.container_ids(pod)}
+        pods.keep(sandboxes)
+        records.keep(containers)
+        self._sandboxes.keep(sandboxes)
+        self._containers.keep(containers)
+        self.layers.keep(containers)
+        self._rates.keep(
+            {record.cgroup for record in records.values()}
+            | {cgroup_path(record.cgroup) for record in pods.values()}
+        )
+        self._most_records = 2 * (len(sandboxes) + len(containers)) + _FEW
 
     def interfaces_pids(self, sandbox_id: str, containers: list[Live]) -> list[int]:
         """Processes that are probably in the pod's network."""

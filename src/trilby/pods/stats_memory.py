@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Container
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -45,6 +46,14 @@ class Remembered(Generic[T]):
             since = now - _FORGET_SECONDS
             self._values = {key: one for key, one in self._values.items() if one[0] > since}
 
+    def values(self) -> list[T]:
+        """All that is remembered."""
+        return [value for _, value in self._values.values()]
+
+    def keep(self, keys: Container[str]) -> None:
+        """Forget all others."""
+        self._values = {key: one for key, one in self._values.items() if key in keys}
+
     def __len__(self) -> int:
         return len(self._values)
 
@@ -73,6 +82,10 @@ class CpuRates:
         rate = (usage - last.usage) * 10**9 // elapsed
         self._last.put(cgroup, _Reading(time_ns, usage, rate))
         return rate
+
+    def keep(self, cgroups: Container[str]) -> None:
+        """Forget all others."""
+        self._last.keep(cgroups)
 
 
 class _Walk(msgspec.Struct, frozen=True):
@@ -107,3 +120,7 @@ class LayerUsage:
         good_for = min(max(good_for, _LAYER_LEAST_SECONDS), _LAYER_MOST_SECONDS)
         self._walks.put(container_id, _Walk(stats, good_for))
         return stats
+
+    def keep(self, containers: Container[str]) -> None:
+        """Forget all others."""
+        self._walks.keep(containers)
