@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,8 @@ EMPTY_AT_THE_END = (
     " s/trilby/names s/trilby/sandboxes"
 ).split()
 KEPT = {"busybox"}
+# Seconds. The kernel takes links of a network that nobody is in down when it comes to it.
+PATIENCE = 5.0
 
 
 def leftovers(place: Place, children_before: set[int]) -> list[str]:
@@ -42,7 +45,11 @@ def nothing_left_behind(place: Place) -> Iterator[None]:
     before = _children()
     yield
     pool.close()  # helpers of the store's, which end by themselves a while later
-    found = leftovers(place, before)
+    deadline = time.monotonic() + PATIENCE
+    while found := leftovers(place, before):
+        if time.monotonic() > deadline:
+            break
+        time.sleep(0.05)
     assert not found, "left behind:\n" + "\n".join(found)
 
 

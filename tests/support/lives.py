@@ -24,7 +24,7 @@ GREETING = ("sh", "-c", "trap 'exit 0' TERM; echo hello; while :; do sleep 1000 
 async def settled_count(daemon: DaemonProcess) -> dict[str, int]:
     """What it holds when the last pod's ends are over: monitors end a moment after."""
     assert daemon.process is not None
-    for _ in range(60):
+    for _ in range(300):
         found = count(daemon.place, daemon.process.pid)
         if not found["processes"]:
             break

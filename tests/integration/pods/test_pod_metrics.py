@@ -132,7 +132,8 @@ async def test_figures_are_the_kernels(engine: Engine, place: Place, busy: tuple
 async def test_an_out_of_memory_kill_is_counted(engine: Engine) -> None:
     sandbox = await engine.run_sandbox(pod())
     # The shell is not killed: it looks on as its child needs too much.
-    script = "head -c 200000000 /dev/zero | tail; echo over; sleep 1000"
+    greedy = "echo 1000 >/proc/self/oom_score_adj; exec tail"
+    script = f"head -c 200000000 /dev/zero | sh -c '{greedy}'; echo over; sleep 1000"
     limits = Resources(memory_limit=16 << 20, memory_swap_limit=16 << 20)
     container = await engine.create_container(
         sandbox, busybox("main", "sh", "-c", script, resources=limits)
@@ -149,7 +150,7 @@ async def test_host_network_and_chosen_groups(engine: Engine) -> None:
     host = NamespaceOptions(network=NamespaceMode.NODE)
     sandbox = await engine.run_sandbox(pod(security=SandboxSecurity(namespaces=host)))
     await engine.start_container(await engine.create_container(sandbox, busybox()))
-    rpcs = StatsRpcs(engine, DaemonConfig())
+    rpcs = StatsRpcs(engine, DaemonConfig(included_pod_metrics=()))
     found = await metrics_of(rpcs, sandbox)
     assert [one.name for one in found.container_metrics[0].metrics] == ["container_last_seen"]
     rpcs.replace(DaemonConfig(included_pod_metrics=("network", "process")))
