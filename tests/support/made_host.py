@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 
 from trilby.cli.node.settings import read_settings
 from trilby.cli.settings import Settings
@@ -227,6 +226,7 @@ class MadeHost(Host):
         self.room = Space(100 * GIB, 60 * GIB, 1_000_000, 900_000)
         self.types = True
         self.kept = ClockState(True, 0.01)
+        self.interpreter: tuple[int, ...] = (3, 15, 0)
         self.labels = "system_u:object_r:container_var_lib_t:s0"
         #: Port -> where its server really is.
         self.servers: dict[int, int] = {}
@@ -245,31 +245,42 @@ class MadeHost(Host):
             raise OSError(errno.ENODATA, os.strerror(errno.ENODATA))
         return self.labels
 
+    def python(self) -> tuple[int, ...]:
+        return self.interpreter
+
+    def resolve(self, name: str) -> str:
+        if not name[0].isdigit():
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return name
+
     def dial(self, address: str, port: int, seconds: float) -> socket.socket:
         return super().dial("127.0.0.1", self.servers.get(port, 1), seconds)
 
 
 def write(root: str, files: Files) -> None:
     """Lay files over what is there."""
+    made: set[str] = set()
     for name, content in files.items():
-        path = Path(root, name)
-        if path.is_symlink() or path.is_file():
-            path.unlink()
-        elif path.is_dir() and content is None:
-            shutil.rmtree(path)
+        path = f"{root}/{name}"
+        if os.path.isdir(path) and not os.path.islink(path):
+            if content is None:
+                shutil.rmtree(path)
+            continue
+        if os.path.lexists(path):
+            os.unlink(path)
         if content is None:
             continue
-        if content == "DIR":
-            path.mkdir(parents=True, exist_ok=True)
-            continue
-        path.parent.mkdir(parents=True, exist_ok=True)
+        folder = path if content == "DIR" else os.path.dirname(path)
+        if folder not in made:
+            os.makedirs(folder, exist_ok=True)
+            made.add(folder)
         if content.startswith("-> "):
-            path.symlink_to(content.removeprefix("-> "))
-            continue
-        path.write_text(content)
-        path.chmod(
-            0o755 if content.startswith("#!") else 0o600 if name.endswith(PRIVATE) else 0o644
-        )
+            os.symlink(content.removeprefix("-> "), path)
+        elif content != "DIR":
+            mode = 0o755 if content.startswith("#!") else 0o600 if name.endswith(PRIVATE) else 0o644
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            os.write(fd, content.encode())
+            os.close(fd)
 
 
 @contextmanager
@@ -287,6 +298,6 @@ def made_host(changes: Files | None = None) -> Iterator[MadeHost]:
         shutil.rmtree(root)
 
 
-def node_of(host: Host, **flags: str) -> Node:
+def node_of(host: Host, config: str = "") -> Node:
     """The node with the configuration that the host's files have."""
-    return Node(host, read_settings(Settings(**flags), "", host.root))
+    return Node(host, read_settings(Settings(), config, host.root))

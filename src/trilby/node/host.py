@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -162,6 +163,15 @@ class Host:
     def label(self, path: str) -> str:
         """The SELinux label of a file. Raises OSError where it has none."""
         return os.getxattr(self.path(path), "security.selinux").decode().rstrip("\0")
+
+    def python(self) -> tuple[int, ...]:
+        """The version of the interpreter that runs this; empty where it is not the host's."""
+        return sys.version_info[:3] if self.root == "/" else ()
+
+    def resolve(self, name: str) -> str:
+        """An address of a name; asks who is asked for names here. Raises OSError."""
+        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+        return str(found[0][4][0])
 
     def dial(self, address: str, port: int, seconds: float) -> socket.socket:
         """A connection by TCP. Raises OSError."""

@@ -24,21 +24,21 @@ class Case:
         says: str,
         files: Files | None = None,
         prepare: Callable[[MadeHost], None] | None = None,
-        **flags: str,
+        config: str = "",
     ) -> None:
         self.id = id
         self.verdict = verdict
         self.says = says
         self.files = files or {}
         self.prepare = prepare
-        self.flags = flags
+        self.config = config
 
     def __repr__(self) -> str:
         return f"{self.id}-{self.verdict}-{self.says}"
 
     def look(self) -> Outcome:
         with self.host() as host:
-            return examine(node_of(host, **self.flags), [BY_ID[self.id]], network=True)[0]
+            return examine(node_of(host, self.config), [BY_ID[self.id]], network=True)[0]
 
     def check(self) -> None:
         outcome = self.look()

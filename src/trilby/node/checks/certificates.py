@@ -41,7 +41,7 @@ def key_rights(node: Node, path: str) -> Seen:
     """Whether nobody but its owner reads a key."""
     found = node.host.stat(path)
     if found is None:
-        return failed(f"{path} is not there")
+        return failed(f"{path} is not there", mend="put the key of the certificate there")
     mode = stat.S_IMODE(found.st_mode)
     if mode & 0o077:
         return warned(f"{path} has mode {mode:04o}", mend=f"chmod 600 {path}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
 import stat
 from typing import TYPE_CHECKING, Final
@@ -213,11 +212,11 @@ def _names(node: Node) -> Seen:
     seen = []
     for endpoint in endpoints(node):
         try:
-            found = socket.getaddrinfo(endpoint.host, endpoint.port, type=socket.SOCK_STREAM)
+            address = node.host.resolve(endpoint.host)
         except OSError as error:
             seen.append(_bad(endpoint, f"has no address: {error.strerror}"))
         else:
-            seen.append(passed(f"{endpoint.host} is {found[0][4][0]}"))
+            seen.append(passed(f"{endpoint.host} is {address}"))
     return worst(seen, skipped("registries.conf names none"))
 
 

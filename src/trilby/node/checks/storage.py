@@ -7,6 +7,8 @@ import stat
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from trilby.node.model import Check, Seen, failed, passed, skipped, warned, worst
 from trilby.storage.drivers.registry import DRIVERS
 
@@ -178,16 +180,21 @@ def _inodes(node: Node) -> Seen:
 def _store(node: Node) -> Seen:
     """The quick look of `trilby` itself: every record has what it names."""
     storage = node.settings.storage
-    if not node.host.live or node.host.root != "/":
-        return skipped("the store of a host that does not run here is not opened")
+    if not node.host.live:
+        return skipped("the store of a host that does not run is not opened")
     there = [name for name in _on_disk(node) if name in DRIVERS]
     if not any(node.host.is_directory(f"{storage.graphroot}/{name}-layers") for name in there):
         return skipped(f"{storage.graphroot} has no store yet")
-    if not os.access(storage.graphroot, os.W_OK) or not os.access(storage.runroot, os.W_OK):
+    here = msgspec.structs.replace(
+        storage,
+        graphroot=node.host.path(storage.graphroot),
+        runroot=node.host.path(storage.runroot),
+    )
+    if not all(os.access(path, os.W_OK) for path in (here.graphroot, here.runroot)):
         return skipped(f"{storage.graphroot} cannot be opened without being root")
     from trilby.storage.store import Store
 
-    with Store.open(storage) as store:
+    with Store.open(here) as store:
         found = store.check()
         count = f"{len(store.images())} images, {len(store.layers())} layers"
     if found.sound:
