@@ -84,7 +84,8 @@ def make_repository(
     if not any(name.endswith(".rpm") for _, _, names in os.walk(directory) for name in names):
         raise RpmError(f"{directory} has no packages", hint="build some first")
     inside = Inside(shared=(directory,))
-    stamp = timestamp or _newest(directory, tools, inside)
+    newest = _date(directory, tools, inside)
+    stamp = timestamp or newest
     tools.run(
         [
             "createrepo_c",
@@ -112,8 +113,8 @@ def repo_file(repository: Repository, *, name: str = "", url: str = "") -> str:
     return Repository(name or repository.name, base, key).text()
 
 
-def _newest(directory: str, tools: Tools, inside: Inside) -> int:
-    """The latest build time of a directory's packages."""
+def _date(directory: str, tools: Tools, inside: Inside) -> int:
+    """Give package files the time when they were built, which metadata tell; the newest of them."""
     packages = sorted(
         os.path.join(folder, name)
         for folder, _, names in os.walk(directory)
@@ -122,4 +123,7 @@ def _newest(directory: str, tools: Tools, inside: Inside) -> int:
     )
     command = ["rpm", "-qp", "--nosignature", "--nodigest", "--qf", "%{BUILDTIME}\\n", *packages]
     done: process.Completed = tools.run(command, inside)
-    return max(int(line) for line in done.text.split())
+    times = [int(line) for line in done.text.split()]
+    for path, time in zip(packages, times, strict=True):
+        os.utime(path, (time, time))
+    return max(times)

@@ -106,7 +106,7 @@ def _installed_and_run(
         repositories=(*place.repositories, repository),
         release="46",
     )
-    root.fill([package])
+    root.fill([package, "rpm"])
     assert root.run([command or package]).text == said
     assert root.run(["rpm", "-V", package]).text == ""
     return root

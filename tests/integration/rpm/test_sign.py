@@ -96,7 +96,7 @@ def test_dnf_takes_what_is_signed_and_nothing_else(
         str(work / "taken"), tools=tools, repositories=(repository, rawhide), release="46"
     )
     taken.fill(["signed"])
-    assert "signed-1-1.fc46.noarch" in {name.replace("0:", "") for name in taken.installed()}
+    assert "signed-1-1.noarch" in {name.replace("0:", "") for name in taken.installed()}
 
 
 def test_no_agent_is_left(key: SigningKey, built: Built, tools: Tools) -> None:
