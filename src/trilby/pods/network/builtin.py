@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgspec
 
 from trilby.oci.codec import JsonValue
@@ -24,6 +26,7 @@ class BuiltinNetwork(msgspec.Struct, frozen=True, kw_only=True):
     firewall: bool = False
 
 
+@lru_cache(maxsize=4)
 def builtin_conflist(settings: BuiltinNetwork, *, host_ports: bool) -> Conflist:
     """The conflist; portmap is part of it only for a pod that has host ports.
 

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Collection, Coroutine
+from functools import lru_cache
 
 import msgspec
 
@@ -122,7 +123,7 @@ class Cni:
     async def delete_cached(self, cached: CachedAttachment, netns: str = "") -> None:
         """Detach what a cache file is about, with the configuration that it was attached by."""
         try:
-            network = parse_conflist(cached.config, "")
+            network = _parsed_before(cached.config)
         except ConflistInvalid as error:
             log.warning(
                 "network %s: the cached configuration of %s is not usable, forgotten: %s",
@@ -161,7 +162,7 @@ class Cni:
                 raise NetworkNotReady(
                     f"network {cached.network_name}: ADD of {cached.container_id} did not end"
                 )
-            network = parse_conflist(cached.config, "")
+            network = _parsed_before(cached.config)
             version = await self.version(network)
             if network.disable_check or not at_least(version, "0.4.0"):
                 continue
@@ -312,6 +313,12 @@ def _parsed(cached: CachedAttachment) -> NetworkResult | None:
     except ValueError as error:
         log.warning("cached result of %s ignored: %s", cached.container_id, error)
         return None
+
+
+@lru_cache(maxsize=4)
+def _parsed_before(config: bytes) -> Conflist:
+    """Attachments of one network have the same configuration."""
+    return parse_conflist(config, "")
 
 
 def _config(
