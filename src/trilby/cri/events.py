@@ -51,7 +51,8 @@ class EventRpcs:
         self._dropped = dropped
         self._limit = backlog
         self._queues: set[asyncio.Queue[pb.ContainerEventResponse]] = set()
-        self._backlog: deque[tuple[float, pb.ContainerEventResponse]] = deque(maxlen=backlog)
+        # As bytes: a message in memory takes several times the room.
+        self._backlog: deque[tuple[float, bytes]] = deque(maxlen=backlog)
         self._lines = Lines()
         self._history: deque[EventLine] = deque(maxlen=HISTORY)
         # What each sandbox was last: an event of its removal comes when it has no status any more.
@@ -81,8 +82,8 @@ class EventRpcs:
     ) -> AsyncIterator[pb.ContainerEventResponse]:
         """Until the caller goes away."""
         queue: asyncio.Queue[pb.ContainerEventResponse] = asyncio.Queue(self._limit)
-        oldest = time.monotonic() - BACKLOG_SECONDS
-        waiting = [event for at, event in self._backlog if at >= oldest]
+        self._forget_old()
+        waiting = [pb.ContainerEventResponse.FromString(event) for _, event in self._backlog]
         self._backlog.clear()
         self._queues.add(queue)
         try:
@@ -106,7 +107,8 @@ class EventRpcs:
 
     def _hand_on(self, message: pb.ContainerEventResponse) -> None:
         if not self._queues:
-            self._backlog.append((time.monotonic(), message))
+            self._forget_old()
+            self._backlog.append((time.monotonic(), message.SerializeToString()))
             return
         for queue in self._queues:
             if queue.full():
@@ -114,6 +116,11 @@ class EventRpcs:
                 self._dropped()
                 log.warning("a reader of container events is slow; the oldest event is dropped")
             queue.put_nowait(message)
+
+    def _forget_old(self) -> None:
+        oldest = time.monotonic() - BACKLOG_SECONDS
+        while self._backlog and self._backlog[0][0] < oldest:
+            self._backlog.popleft()
 
     def _message(self, event: ContainerEvent) -> pb.ContainerEventResponse:
         message = pb.ContainerEventResponse(
