@@ -46,19 +46,6 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     scripts: Mapping[str, str] = {}
     package_dir: str = ""
 
-    def exists(self, path: str) -> bool:
-        """Whether the project has a file or directory of that name."""
-        return os.path.exists(os.path.join(self.directory, path))
-
-    def folders(self, path: str) -> tuple[str, ...]:
-        """The names of the packages directly below one of the project's folders, sorted."""
-        where = os.path.join(self.directory, path)
-        return tuple(
-            name
-            for name in sorted(os.listdir(where))
-            if os.path.isfile(os.path.join(where, name, "__init__.py"))
-        )
-
     def packages(self) -> tuple[str, ...]:
         """The names that the project puts at the top of site-packages."""
         where = os.path.join(self.directory, self.package_dir)

@@ -4,7 +4,8 @@ A template gets ``project`` (see project.Project), ``changelog`` and ``release``
 
 * ``requires(extra="")`` the project's requirements, or an extra's, as RPM writes them;
 * ``imported(*places)`` those that modules in these folders import;
-* ``exists(path)`` whether the project has a file, ``folders(path)`` the packages in a folder.
+* ``exists(path)`` whether a file or folder belongs to the project (see source.files_of()), and
+  ``folders(path)`` the Python packages in a folder.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from trilby.rpm.errors import InvalidSpec
 from trilby.rpm.imports import requirements_of
 from trilby.rpm.project import Project
 from trilby.rpm.requirement import Requirement, rpm_version
+from trilby.rpm.source import files_of
 from trilby.rpm.template import render_builtin, render_file, rpmdate
 
 __all__ = ["Options", "SPEC_FOLDER", "render_spec", "template_of"]
@@ -72,6 +74,16 @@ def render_spec(project: Project, options: Options | None = None, *, template: s
             raise ValueError(f"{project.source} has no extra {extra}")
         return _rpm(project.extras[extra] if extra else project.requires)
 
+    files = files_of(project.directory)
+
+    def exists(path: str) -> bool:
+        return any(name == path or name.startswith(f"{path}/") for name in files)
+
+    def folders(path: str) -> list[str]:
+        """The packages directly below a folder."""
+        inits = re.compile(rf"{re.escape(path)}/(\w+)/__init__\.py")
+        return [match[1] for name in files if (match := inits.fullmatch(name))]
+
     def imported(*places: str) -> list[str]:
         return _rpm(requirements_of(project, *places))
 
@@ -84,8 +96,8 @@ def render_spec(project: Project, options: Options | None = None, *, template: s
         "autospec": options.autospec,
         "requires": requires,
         "imported": imported,
-        "exists": project.exists,
-        "folders": project.folders,
+        "exists": exists,
+        "folders": folders,
     }
     template = template or template_of(project)
     return render_file(template, values) if template else render_builtin(_BUILTIN, values)
