@@ -30,8 +30,9 @@ COMMANDS = {
 EXIT_STATUS = """\b
 Exit status:
   0    success
-  1    another failure; `pod run`: the pod failed; `status`: not ready
-  2    wrong usage, an invalid manifest or configuration file
+  1    another failure; `pod run`: the pod failed; `status`: not ready;
+       `node check`: warnings
+  2    wrong usage, an invalid manifest or configuration file; `node check`: failures
   3    no such image, pod, container, repository or file
   4    credentials missing, wrong or insufficient
   5    a registry, the daemon or another peer did not answer usably

@@ -32,6 +32,11 @@ CONFIG: Final[tuple[File, ...]] = (
     ("/usr/share/trilby/trilby.conf", "What the distribution says; read before."),
     ("/var/lib/kubelet/config.yaml", "The kubelet's configuration, which has to fit."),
 )
+NODE: Final[tuple[File, ...]] = (
+    ("/proc, /sys, /etc, /lib/modules", "Of the host: where the evidence comes from."),
+    *CONFIG,
+    ("/etc/cni/net.d/*.conflist", "CNI networks, whose plugins are looked for and asked."),
+)
 POD: Final[tuple[File, ...]] = (
     ("/etc/trilby/trilby.conf", "Settings of the pod engine; see trilby.conf(5)."),
     ("/etc/cni/net.d/*.conflist", "CNI networks; the first one by name is used."),
@@ -63,6 +68,8 @@ RELATED: Final[dict[tuple[str, ...], tuple[str, ...]]] = {
     ("trilby", "image", "push"): ("podman-push(1)", "containers-transports(5)"),
     ("trilby", "config"): ("trilbyd(8)", "trilby.conf(5)", "crio.conf(5)"),
     ("trilby", "config", "check"): ("trilby.conf(5)", "crio.conf(5)", "kubelet(1)"),
+    ("trilby", "node"): ("trilby.conf(5)", "kubelet(1)"),
+    ("trilby", "node", "check"): ("trilby.conf(5)", "kubelet(1)", "crictl(1)", "sysctl.d(5)"),
     ("trilby", "login"): ("podman-login(1)", "containers-auth.json(5)"),
     ("trilby", "logout"): ("podman-logout(1)", "containers-auth.json(5)"),
     ("trilby", "pod"): ("trilby.conf(5)", "crun(1)", "runc(8)", "conmon(8)"),
@@ -81,6 +88,11 @@ EXITS: Final[dict[tuple[str, ...], tuple[str, ...]]] = {
     ("trilby", "pod", "attach"): (
         "The status of the container; 0 after detaching.",
         "What an error means is told in trilby(1).",
+    ),
+    ("trilby", "node", "check"): (
+        "0 if every check passed or was skipped, 1 if there are warnings, 2 if one failed, or for"
+        " wrong usage.",
+        "What the other numbers mean is told in trilby(1).",
     ),
     ("trilby", "status"): (
         "0 if runtime and network are ready, 1 if not, 5 if no daemon answers.",
@@ -125,6 +137,8 @@ def files_of(words: tuple[str, ...]) -> tuple[File, ...]:
             return (*STORE, *REGISTRY)
         case ("status" | "events",) | ("pod", "trace"):
             return DAEMON
+        case ("node", *_):
+            return NODE
         case ("pod", *_):
             return (*POD, *STORE)
         case ("login" | "logout",):

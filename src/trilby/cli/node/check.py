@@ -24,12 +24,7 @@ def _split(values: tuple[str, ...]) -> list[str]:
 
 @click.command(
     "check",
-    epilog="""Examples:
-    trilby node check
-    trilby node check --network --format json
-    trilby node check --only sysctls,cgroup-driver --kubelet-config /etc/kubernetes/kubelet.yaml
-    trilby node check --root /mnt/sysroot --skip time
-    trilby node check --explain cgroup-driver""",
+    epilog="Example: trilby node check --only sysctls,cgroup-driver --format json",
 )
 @host_options
 @click.option("--network", is_flag=True, help="Also ask peers: registries and their names.")

@@ -51,7 +51,7 @@ def _load(node: Node) -> Registries:
     if not host.exists(main):
         return Registries(origin=host.path(main))
     folder = settings.registries_conf_dir or REGISTRIES_D
-    return load(host.path(main), host.path(folder), {"HOME": "/nonexistent"})
+    return load(host.path(main), host.path(folder), {"HOME": host.path("/root")})
 
 
 def _registries(node: Node) -> Seen:

@@ -1,0 +1,52 @@
+"""The clock, types of directory entries, and routes as the kernel tells them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from trilby.system.clock import clock_state
+from trilby.system.directory_types import has_types
+from trilby.system.routes import default_links, routes_in
+
+V4 = """\
+Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
+eth0\t00000000\t017000CB\t0003\t0\t0\t0\t00000000\t0\t0\t0
+eth0\t007000CB\t00000000\t0001\t0\t0\t0\t00FCFFFF\t0\t0\t0
+eth0\t057000CB\t00000000\t0005\t0\t0\t0\tFFFFFFFF\t0\t0\t0
+"""
+V6 = """\
+fd990000000000000000000000000000 40 00000000000000000000000000000000 00 00000000000000000000000000000000 00000100 00000001 00000000 00000001     eth9
+00000000000000000000000000000000 00 00000000000000000000000000000000 00 fe800000000000000000000000000001 00000400 00000001 00000000 00000001     eth9
+00000000000000000000000000000000 00 00000000000000000000000000000000 00 00000000000000000000000000000000 ffffffff 00000001 00000000 00200200       lo
+"""
+
+
+def test_clock() -> None:
+    state = clock_state()
+    assert isinstance(state.synchronised, bool)
+    assert 0 <= state.error < 1000
+
+
+def test_directory_types(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_text("")
+    fd = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        assert has_types(fd)
+    finally:
+        os.close(fd)
+    with open(tmp_path / "a") as file, pytest.raises(OSError, match="getdents64"):
+        has_types(file.fileno())
+
+
+@pytest.mark.skipif(sys.byteorder != "little", reason="the text is of a little-endian host")
+def test_routes() -> None:
+    assert routes_in(V4, 4) == [("eth0", "203.0.112.0/22")]
+    assert default_links(V4, 4) == ["eth0"]
+    assert routes_in(V6, 6) == [("eth9", "fd99::/64")]
+    assert default_links(V6, 6) == ["eth9"]
+    assert not routes_in("", 4) and not routes_in("", 6) and not default_links("", 4)
