@@ -22,6 +22,7 @@ __all__ = ["IMAGE", "LOG", "SOCKET", "RpmHost", "rpm_host"]
 
 LOG = Path(__file__).resolve().parents[2] / "build" / "rpm-lifecycle.log"
 SOCKET = "/run/trilby/trilby.sock"
+RUNTIME = "/etc/trilby/trilby.conf.d/10-runtime.conf"
 IMAGE = "docker.io/library/busybox:latest"
 POD = """\
 apiVersion: v1
@@ -85,6 +86,12 @@ class RpmHost:
         return self.run("rpm", "-V", *packages, check=False).stdout.strip()
 
     # -- pods
+
+    def use_runc(self) -> None:
+        """In place of crun, which refuses the mixture of cgroup v1 and v2 that machines have on
+        which these hosts boot."""
+        self.dnf("install", "runc")
+        self.host.path(RUNTIME).write_text('[trilby.runtime]\ndefault_runtime = "runc"\n')
 
     def pull(self) -> None:
         """Bring busybox into the store, as from a medium."""

@@ -26,6 +26,7 @@ def test_installed_enabled_used_and_erased(booted: Booted, today: Repository) ->
         assert host.run("systemctl", "is-enabled", "trilby", check=False).stdout == "disabled\n"
         assert host.main_pid() == 0
 
+        host.use_runc()
         host.pull()
         host.run("systemctl", "enable", "--now", "trilby")
         assert host.text("systemctl", "is-active", "trilby") == "active"
@@ -63,6 +64,7 @@ def test_upgrade_and_downgrade_leave_pods_alone(
         host.dnf("install", "trilby")
         assert host.version("trilby") == OLDER
         host.host.path(CONFIG).write_text(MINE)
+        host.use_runc()
         host.pull()
         host.run("systemctl", "enable", "--now", "trilby")
         host.start_pod("first", 1001)
