@@ -40,6 +40,9 @@ STARTING: Final = "starting"
 RUNNING: Final = "running"
 FAILED: Final = "failed"
 
+#: Of so many containers it is remembered whose they are.
+FOUND: Final = 2000
+
 # What a record is renamed to when its removal begins.
 REMOVED: Final = "removed.json"
 
@@ -124,6 +127,7 @@ class Layout:
         self.exits = f"{run_root}/exits"
         self.locks = f"{run_root}/locks"
         self.execs = f"{run_root}/x"
+        self._found: dict[str, str] = {}
 
     def make(self) -> None:
         """Make the directories that everything else is in."""
@@ -174,10 +178,15 @@ class Layout:
 
     def find_container(self, prefix: str) -> tuple[str, str]:
         """Sandbox id and id of the container whose id begins so. Raises ContainerNotFound."""
+        # Where it was last time, it still is, or nowhere: no need to look into each sandbox.
+        before = self._found.get(prefix)
+        if before and os.path.isdir(self.container_dir(before, prefix)):
+            return before, prefix
         found = []
         for sandbox_id in self.sandbox_ids():
             if is_id(prefix):
                 if os.path.isdir(self.container_dir(sandbox_id, prefix)):
+                    self._remember(prefix, sandbox_id)
                     return sandbox_id, prefix
                 continue
             ids = self.container_ids(sandbox_id) if prefix else []
@@ -186,6 +195,11 @@ class Layout:
             return found[0]
         problem = "is ambiguous" if found else "does not exist"
         raise ContainerNotFound(f"container {prefix} {problem}")
+
+    def _remember(self, container_id: str, sandbox_id: str) -> None:
+        if len(self._found) >= FOUND:
+            self._found.clear()
+        self._found[container_id] = sandbox_id
 
     # Records
 
@@ -228,6 +242,7 @@ class Layout:
         return record
 
     def save_container(self, record: ContainerRecord) -> None:
+        self._remember(record.id, record.sandbox_id)
         save(f"{self.container_dir(record.sandbox_id, record.id)}/container.json", record)
 
     def load_container_live(self, container_id: str) -> ContainerLive | None:

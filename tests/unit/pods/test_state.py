@@ -258,3 +258,16 @@ def test_listing_imports_little() -> None:
     ).stdout.split()
     heavy = {"asyncio", "subprocess", "logging", "aiohttp", "yaml", "tempfile", "dataclasses"}
     assert not heavy & set(printed)
+
+
+def test_a_container_that_was_found_before_is_found_while_it_is_there(layout: Layout) -> None:
+    sandboxes = [add_sandbox(layout, SandboxLive(phase=READY)) for _ in range(3)]
+    container = new_id()
+    os.mkdir(layout.container_dir(sandboxes[1], container))
+    other = Layout(layout.root, layout.run_root)
+    for _ in range(2):
+        assert layout.find_container(container) == (sandboxes[1], container)
+    # Another process removes it.
+    os.rmdir(other.container_dir(sandboxes[1], container))
+    with pytest.raises(ContainerNotFound):
+        layout.find_container(container)
