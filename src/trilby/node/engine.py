@@ -91,7 +91,8 @@ def _look(node: Node, check: Check) -> tuple[Seen, float]:
     try:
         seen = check.look(node)
     except OSError as error:
-        what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        said = (error.strerror or str(error)).removeprefix("openat2: ")
+        what = f"{error.filename}: {said}" if error.filename else said
         if error.errno in (errno.EACCES, errno.EPERM):
             seen = skipped(f"{what}; this needs root")
         else:

@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from trilby.pods.config_layers import Layers, Mistake
     from trilby.storage.config import StorageConfig
 
+STORE_VARIABLES = (
+    *("CONTAINERS_STORAGE_CONF", "CONTAINERS_STORAGE_CONF_OVERRIDE"),
+    *("STORAGE_DRIVER", "STORAGE_OPTS"),
+)
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -99,7 +104,8 @@ def _storage(layers: Layers, root: str) -> tuple[StorageConfig, str]:
     from trilby.storage.config import StorageConfig, default_roots, load_storage_config
     from trilby.storage.configfiles import SYSTEM_DIRECTORIES
 
-    env = {} if root else os.environ
+    # The daemon's store is root's, whoever asks; a service has no HOME.
+    env = {} if root else {name: os.environ[name] for name in STORE_VARIABLES if name in os.environ}
     said = {name: str(layers.values.get(f"trilby.{name}") or "") for name in ("root", "runroot")}
     options = layers.values.get("trilby.storage_option")
     try:
@@ -109,12 +115,12 @@ def _storage(layers: Layers, root: str) -> tuple[StorageConfig, str]:
             runroot=said["runroot"] or None,
             driver=str(layers.values.get("trilby.storage_driver") or "") or None,
             options=options if isinstance(options, tuple) else None,
-            uid=0 if root else None,
+            uid=0,
             system=tuple(root + each for each in SYSTEM_DIRECTORIES),
         )
         return found, ""
-    except TrilbyError as error:
-        return StorageConfig(*default_roots(env, 0 if root else os.geteuid())), str(error)
+    except (TrilbyError, OSError) as error:
+        return StorageConfig(*default_roots(env, 0)), str(error)
 
 
 def _settings(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 import stat
 from typing import TYPE_CHECKING, Final
@@ -46,7 +47,9 @@ def _load(node: Node) -> Registries:
 
     settings, host = node.settings, node.host
     if host.root == "/":
-        return load(settings.registries_conf or None, settings.registries_conf_dir or None, None)
+        # As the daemon reads them, which is root; others cannot look into its home.
+        env = dict(os.environ, HOME="/root" if os.geteuid() == 0 else "/var/empty")
+        return load(settings.registries_conf or None, settings.registries_conf_dir or None, env)
     main = settings.registries_conf or REGISTRIES
     if not host.exists(main):
         return Registries(origin=host.path(main))
