@@ -29,6 +29,8 @@ apiVersion: v1
 kind: Pod
 metadata: {{name: {name}}}
 spec:
+  # As a container's first process sleep does not hear SIGTERM.
+  terminationGracePeriodSeconds: 1
   containers:
     - name: main
       image: {image}

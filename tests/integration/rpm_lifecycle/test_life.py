@@ -45,8 +45,8 @@ def _erase(host: RpmHost) -> None:
     host.dnf("remove", "trilby")
     assert host.version("trilby") == ""
     assert not host.succeeds("systemctl", "cat", "trilby.service")
-    units = host.text("systemctl", "list-units", "--all", "--no-legend", "--plain", "*trilby*")
-    assert units == ""
+    listed = ("systemctl", "list-units", "--all", "--no-legend", "--plain")
+    assert host.text(*listed, "--type=service,socket,scope,slice", "*trilby*") == ""
     assert not host.succeeds("pgrep", "-f", "trilbyd")
     assert not host.succeeds(
         "find", "/etc/systemd", "-name", "trilby*", "-exec", "false", "{}", "+"
