@@ -20,8 +20,8 @@ from trilby.pods.config_option import HANDLERS, Declared, options_of
 from trilby.pods.errors import InvalidEngineConfig
 
 __all__ = [
-    "DEFAULT_FILE", "VENDOR_FILE", "LoadedConfig", "config_files", "engine_config", "engine_options",
-    "load_config", "with_runtime",
+    "DEFAULT_FILE", "VENDOR_FILE", "LoadedConfig", "config_files", "engine_config",
+    "engine_options", "load_config", "with_runtime",
 ]  # fmt: skip
 
 DEFAULT_FILE: Final = "/etc/trilby/trilby.conf"
