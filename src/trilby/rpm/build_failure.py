@@ -96,8 +96,14 @@ def _short(command: str) -> str:
         words = shlex.split(command)
     except ValueError:
         words = command.split()
+    given = 0
     while len(words) > 1 and _ASSIGNMENT.match(words[0]):
         del words[0]
+        given += 1
+    # Not every shell quotes what it traces: a value's further words look like commands.
+    paths = [number for number, word in enumerate(words) if word.startswith("/")]
+    if given and paths:
+        del words[: paths[0]]
     text = " ".join(words)
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
@@ -125,7 +131,8 @@ def _excerpt(part: Sequence[str]) -> tuple[str, ...]:
     for number in range(len(part) - 1, -1, -1):
         if _SUMMARY.match(part[number]):
             wrong = [line for line in part[:number] if line.startswith("E   ")]
-            return tuple([*part[number : number + _SHOWN], *wrong[:_TOLD]])
+            summary = [line for line in part[number:] if not line.startswith("SKIPPED ")]
+            return tuple([*summary[:_SHOWN], *wrong[:_TOLD]])
     told = [line for line in part[:-_SHOWN] if _TELLING.search(line) and not line.startswith("+")]
     tail = list(part[-_SHOWN:])
     return tuple([*told[-_TOLD:], "...", *tail] if told else tail)

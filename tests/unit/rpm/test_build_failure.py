@@ -40,11 +40,12 @@ error: this one was only told, and went well
 Executing(%check): /bin/sh -e /var/tmp/rpm-tmp.2
 + cd hello-1
 + PATH=/builddir/bin
-+ /usr/bin/python3 -m pytest tests
++ PATH=/builddir/bin PYTEST_ADDOPTS= -p no:cacheprovider /usr/bin/python3 -m pytest tests
 collected 2 items
 =================================== FAILURES ===================================
 E   assert 1 == 2
 =========================== short test summary info ============================
+SKIPPED [1] tests/test_b.py:7: git is not installed
 FAILED tests/test_a.py::test_one - assert 1 == 2
 error: Bad exit status from /var/tmp/rpm-tmp.2 (%check)
 
@@ -90,7 +91,7 @@ PARSE = "error: line 2: Unknown tag: Versoin: 1\n"
 def test_a_failed_check_shows_the_summary() -> None:
     found = find_failure(CHECK, SPEC)
     assert (found.section, found.line) == ("%check", 16)
-    assert "pytest tests" in found.reason
+    assert found.reason == "%check failed in `/usr/bin/python3 -m pytest tests`"
     assert found.excerpt[1] == "FAILED tests/test_a.py::test_one - assert 1 == 2"
 
 
