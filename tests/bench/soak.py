@@ -24,8 +24,8 @@ KEPT = 256
 METHOD = """\
 One pod after the other: sandbox, container, commands in it, its log, statistics, stop, remove; each
 fifth with a command that takes too long, a program that does not exist, a second container that is
-killed, a caller that goes away. Columns: after {warm} pods, the least and most since, at the end.
-GROWS: the end has more than then, RSS than after {kept} pods, beyond noise."""
+killed, a caller that goes away. Columns: what there is at the end, and the least and most since
+{warm} pods. GROWS: the end has more than then, and of RSS than after {kept} pods, beyond noise."""
 
 Sample = dict[str, int]
 
