@@ -1,5 +1,5 @@
 # The commands that a person types. `make demo` and `make test` install what they need.
-.PHONY: help setup demo programs test unit lint man proto rpms bench soak clean
+.PHONY: help setup demo programs standin test unit lint man proto rpms bench soak clean
 
 # Tools of the venv first; iptables and runc may be in sbin, which not every root has in its PATH.
 export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
@@ -20,7 +20,10 @@ demo: setup ## Run a pod from a registry of its own, look at it, and remove ever
 programs: setup ## Build the programs of Kubernetes that tests run (three minutes, once)
 	@$(PYTHON) -m tests.support.kubernetes >/dev/null
 
-test: programs ## Run the whole test suite (root; about ten minutes at most)
+standin: setup ## Make the stand-in for Rawhide and our packages that tests install (minutes, once)
+	@$(PYTHON) -m tests.support.standin --for-tests >/dev/null
+
+test: programs standin ## Run the whole test suite (root; about ten minutes at most)
 	@$(PYTHON) -m pytest --durations=15 $(ARGS)
 
 unit: setup ## Run the tests that need neither root nor other programs

@@ -46,7 +46,7 @@ def _erase(host: RpmHost) -> None:
     assert host.version("trilby") == ""
     assert not host.succeeds("systemctl", "cat", "trilby.service")
     listed = ("systemctl", "list-units", "--all", "--no-legend", "--plain")
-    assert host.text(*listed, "--type=service,socket,scope,slice", "*trilby*") == ""
+    assert host.text(*listed, "--type=service,socket,scope", "*trilby*") == ""
     assert not host.succeeds("pgrep", "-f", "trilbyd")
     assert not host.succeeds(
         "find", "/etc/systemd", "-name", "trilby*", "-exec", "false", "{}", "+"
