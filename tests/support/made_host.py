@@ -227,6 +227,7 @@ class MadeHost(Host):
         self.types = True
         self.kept = ClockState(True, 0.01)
         self.interpreter: tuple[int, ...] = (3, 15, 0)
+        self.overlay = ""
         self.labels = "system_u:object_r:container_var_lib_t:s0"
         #: Port -> where its server really is.
         self.servers: dict[int, int] = {}
@@ -236,6 +237,9 @@ class MadeHost(Host):
 
     def tells_types(self, path: str) -> bool:
         return self.types
+
+    def try_overlay(self, path: str) -> str:
+        return self.overlay
 
     def clock(self) -> ClockState:
         return self.kept

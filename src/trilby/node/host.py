@@ -177,6 +177,30 @@ class Host:
         """A connection by TCP. Raises OSError."""
         return socket.create_connection((address, port), seconds)
 
+    def try_overlay(self, path: str) -> str:
+        """Why an overlay cannot be mounted with its upper layer below ``path``; "" if it can.
+
+        In a mount namespace of its own, and in a directory that is gone afterwards. Raises OSError.
+        """
+        import tempfile
+
+        with tempfile.TemporaryDirectory(prefix=".trilby-check-", dir=self.path(path)) as place:
+            for name in ("lower", "upper", "work", "merged"):
+                os.mkdir(f"{place}/{name}")
+            options = "lowerdir=lower,upperdir=upper,workdir=work"
+            try:
+                process.run(
+                    [
+                        *("unshare", "--mount", "--propagation", "private"),
+                        *("mount", "-t", "overlay", "-o", options, "overlay", "merged"),
+                    ],
+                    cwd=place,
+                    timeout=RUN_SECONDS,
+                )
+            except process.CommandFailed as error:
+                return (error.stderr.decode(errors="replace").strip() or error.message)[-300:]
+            return ""
+
     def which(self, name: str, folders: Sequence[str] = PATH) -> str:
         """The host's path of a program, "" if it is not there or not executable."""
         for path in [name] if "/" in name else [f"{folder}/{name}" for folder in folders]:

@@ -71,6 +71,7 @@ def network(text: str) -> Files:
     return {CONF: f"[trilby.network]\n{text}\n"}
 
 
+PROBES = "run/containers/storage/overlay"
 SPACES = ("space-images", "space-kubelet", "space-logs", "space-run")
 STORAGE_CASES = (
     Case("storage-configuration", "fail", "storage.conf:2: ", {STORAGE: "[storage]\ndriver =\n"}),
@@ -106,6 +107,12 @@ STORAGE_CASES = (
     Case("storage-run-root", "skip", "mount table", {"proc/1/mountinfo": None}),
     Case("storage-rights", "fail", "has mode 0777", prepare=mode(ROOT, 0o777)),
     Case("storage-rights", "skip", "no store yet", {ROOT: None}),
+    Case("storage-overlay-mount", "fail", "wrong fs type", prepare=lambda host: setattr(host, "overlay", "mount: wrong fs type")),
+    Case("storage-overlay-mount", "skip", "the driver is vfs", driver("vfs")),
+    Case("storage-overlay-features", "warn", "native-diff(nodev)-false: redirect_dir is on",
+         {f"{PROBES}/volatile-true": "", f"{PROBES}/native-diff(nodev)-false": "redirect_dir is on"}),
+    Case("storage-overlay-features", "pass", "volatile-true",
+         {f"{PROBES}/volatile-true": "", f"{PROBES}/metacopy()-false": "x", f"{PROBES}/x": ""}),
     Case("storage-readable", "pass", "0 images, 0 layers, all there", store()),
     Case("storage-readable", "fail", "layer aaaaaaaaaaaa: its directory is missing", store("a")),
     Case("storage-readable", "fail", "and 2 more", store(*"abcdefg")),

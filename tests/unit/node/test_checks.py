@@ -26,6 +26,7 @@ FOLDER = Path(str(checks.__path__[0]))
 #: What a fit host has no use for.
 SKIPPED = {
     *("cgroup-v1-allowed", "cgroup-swap", "storage-quota", "storage-readable"),
+    *("storage-overlay-features", "api-server", "kubelet-subids"),
     *("storage-additional", "ipv6", "ports-daemon", "credentials", "credential-helpers"),
     *("registries-resolve", "registries-reachable", "apparmor", "last-shutdown"),
     *("kubelet-healthz", "trilby-certificates"),

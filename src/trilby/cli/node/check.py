@@ -18,6 +18,15 @@ FORMATS = ("table", "json")
 _COLOURS = {"pass": "green", "warn": "yellow", "fail": "red", "skip": "bright_black"}
 
 
+def _ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    """For completion: ids, and groups where several are meant."""
+    from trilby.node.catalogue import CHECKS
+
+    before, comma, last = incomplete.rpartition(",")
+    known = dict.fromkeys([*(check.group for check in CHECKS), *(check.id for check in CHECKS)])
+    return [f"{before}{comma}{name}" for name in known if name.startswith(last)]
+
+
 def _split(values: tuple[str, ...]) -> list[str]:
     return [name for value in values for name in value.split(",") if name]
 
@@ -32,11 +41,20 @@ def _split(values: tuple[str, ...]) -> list[str]:
     "--only",
     metavar="ID,...",
     multiple=True,
+    shell_complete=_ids,
     help="Checks to run: ids, groups, or patterns as sysctl-*; may be repeated.",
 )
-@click.option("--skip", metavar="ID,...", multiple=True, help="Checks to leave out, likewise.")
+@click.option(
+    "--skip",
+    metavar="ID,...",
+    multiple=True,
+    shell_complete=_ids,
+    help="Checks to leave out, likewise.",
+)
 @click.option("--list", "listing", is_flag=True, help="Name the checks, and look at nothing.")
-@click.option("--explain", metavar="ID", default="", help="Tell what a check is for.")
+@click.option(
+    "--explain", metavar="ID", default="", shell_complete=_ids, help="Tell what a check is for."
+)
 @click.option(
     "-a", "--all", "everything", is_flag=True, help="Show what passed and was skipped, too."
 )

@@ -22,6 +22,8 @@ OLDEST: Final = (1, 26)
 GOOD: Final = (1, 31)
 #: The last release that this version was tried with.
 NEWEST: Final = (1, 36)
+KUBECONFIG: Final = "/etc/kubernetes/kubelet.conf"
+SECONDS: Final = 3.0
 PKI: Final = "/var/lib/kubelet/pki"
 CLIENT: Final = f"{PKI}/kubelet-client-current.pem"
 SERVING: Final = (f"{PKI}/kubelet-server-current.pem", f"{PKI}/kubelet.crt")
@@ -187,6 +189,47 @@ def _static_pods(node: Node) -> Seen:
     return passed(told)
 
 
+def _subids(node: Node) -> Seen:
+    """Ids for pods with user namespaces, where the kubelet is not to take the usual ones."""
+    seen = []
+    for path in ("/etc/subuid", "/etc/subgid"):
+        for number, line in node.host.lines(path):
+            name, _, rest = line.partition(":")
+            if name == "kubelet":
+                first, _, count = rest.partition(":")
+                right = all(int(each) > 0 == int(each) % 65536 for each in (first, count))
+                text = f"{path}:{number}: {line}"
+                seen.append(passed(text) if right else failed(text))
+    if seen and not node.host.which("getsubids"):
+        return warned("getsubids is not installed, and /etc/subuid has a line for kubelet",
+                      mend="dnf install shadow-utils-subid")  # fmt: skip
+    if len(seen) == 1:
+        return failed(*seen[0].evidence, "/etc/subuid and /etc/subgid do not both have kubelet")
+    return worst(seen, skipped("neither /etc/subuid nor /etc/subgid has a line for kubelet"))
+
+
+def _api_server(node: Node) -> Seen:
+    from urllib.parse import urlsplit
+
+    from trilby.image.config_yaml import load_yaml
+
+    path = command_line(node.host).get("kubeconfig", KUBECONFIG)
+    if not node.host.exists(path):
+        return skipped(f"{path} is not there: the kubelet is not in a cluster")
+    clusters = load_yaml(node.host.path(path)).sections("clusters")
+    cluster = clusters[0].section("cluster") if clusters else None
+    server = cluster.string("server") if cluster else ""
+    place = f"{cluster.where('server')} {server}" if cluster else f"{path}:"
+    address = urlsplit(server)
+    if not address.hostname:
+        return failed(f"{place} no server")
+    try:
+        with node.host.dial(address.hostname, address.port or 443, SECONDS):
+            return passed(f"{place} answers")
+    except OSError as error:
+        return failed(f"{place} cannot be reached: {error}")
+
+
 def _healthz(node: Node) -> Seen:
     if not node.host.live or not find(node.host, "kubelet"):
         return skipped("no kubelet runs")
@@ -218,6 +261,16 @@ CHECKS: Final = (
     Check(
         id="kubelet-healthz", group=GROUP, title="Kubelet answers", look=_healthz, slow=True,
         why="a kubelet that is not well starts no pods", mend="journalctl -u kubelet -n 50",
+    ),
+    Check(
+        id="api-server", group=GROUP, title="API server answers", look=_api_server, slow=True,
+        network=True, why="the node is not ready, and gets no pods",
+        mend="curl -k https://SERVER/livez",
+    ),
+    Check(
+        id="kubelet-subids", group=GROUP, title="Ids of pods with user namespaces", look=_subids,
+        why="the kubelet does not start with ids that are no multiples of 65536",
+        mend="usermod --add-subuids 65536-7274495 --add-subgids 65536-7274495 kubelet",
     ),
     Check(
         id="kubelet-log-rotation", group=GROUP, title="Rotation of logs", look=_log_rotation,

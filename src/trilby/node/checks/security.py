@@ -72,7 +72,11 @@ def _label(node: Node) -> Seen:
         return warned(f"{root} has no label: {error.strerror}")
     kind = (label.split(":") + ["", "", ""])[2]
     seen = f"{root} is {label}"
-    return passed(seen) if kind in LABELS else failed(seen)
+    if kind in LABELS:
+        return passed(seen)
+    equal = f"semanage fcontext -a -e /var/lib/containers/storage {root} && "
+    mend = "" if root.startswith("/var/lib/containers/") else equal
+    return failed(seen, mend=f"{mend}restorecon -RF {root}")
 
 
 def _relabel(node: Node) -> Seen:
@@ -127,7 +131,7 @@ CHECKS: Final = (
     Check(
         id="selinux-label", group=GROUP, title="SELinux label of the store", look=_label,
         why="containers may not read their own images",
-        mend="semanage fcontext -a -e /var/lib/containers GRAPHROOT && restorecon -RF GRAPHROOT",
+        mend="restorecon -RF /var/lib/containers",
     ),
     Check(
         id="selinux-relabel", group=GROUP, title="Relabelling at boot", look=_relabel,

@@ -108,6 +108,33 @@ def _entry_types(node: Node) -> Seen:
     return passed(f"{seen} types")
 
 
+def _overlay(node: Node) -> Seen:
+    """What the kernel lists and the file system may be: only a mount tells."""
+    if not node.host.live or _named(node) == "vfs":
+        return skipped("the driver is vfs" if node.host.live else "the host does not run")
+    place = node.host.parent(node.settings.storage.graphroot)
+    problem = node.host.try_overlay(place)
+    if problem:
+        return failed(*(f"below {place}: {line}" for line in problem.splitlines()[:3]))
+    return passed(f"below {place} an overlay was mounted, and unmounted")
+
+
+def _probes(node: Node) -> Seen:
+    """The answers that the driver found at its first mounts, and keeps for the boot."""
+    folder = f"{node.settings.storage.runroot}/overlay"
+    said, bad = [], []
+    for name in node.host.names(folder):
+        feature, _, answer = name.rpartition("-")
+        if answer not in ("true", "false") or feature.startswith("metacopy"):
+            continue
+        said.append(f"{folder}/{name}")
+        if answer == "false":
+            bad.append(f"{folder}/{name}: {node.host.word(f'{folder}/{name}') or 'no reason'}")
+    if bad:
+        return warned(*bad)
+    return passed(*said) if said else skipped(f"{folder} has no answers yet")
+
+
 def _quota(node: Node) -> Seen:
     storage = node.settings.storage
     asked = [each for each in storage.driver_options if each.partition("=")[0].endswith("size")]
@@ -256,6 +283,15 @@ CHECKS: Final = (
         look=_entry_types, slow=True,
         why="overlay cannot tell removed files without them: images come out wrong",
         mend="make the file system anew: mkfs.xfs -n ftype=1",
+    ),
+    Check(
+        id="storage-overlay-mount", group=GROUP, title="Overlay can be mounted", look=_overlay,
+        slow=True, why="no image can be mounted", mend="dmesg | tail; set driver to vfs if need be",
+    ),
+    Check(
+        id="storage-overlay-features", group=GROUP, title="Features of overlay", look=_probes,
+        why="differences of layers are found by comparing all files, and containers sync more",
+        mend="sysctl and options: see /sys/module/overlay/parameters; reboot to ask again",
     ),
     Check(
         id="storage-quota", group=GROUP, title="Size limits of containers", look=_quota,
