@@ -31,13 +31,14 @@ class Root:
     def dnf(self, repositories: list[Repository], *words: str, check: bool = True) -> str:
         """With these repositories and no others."""
         config = self.work / "dnf.conf"
-        config.write_text(dnf_config(repositories, cache=str(self.work / "cache")))
+        config.write_text(dnf_config(repositories))
         inside = Inside(
             shared=(str(self.work), *(each.directory for each in repositories)),
             install_root=str(self.path),
         )
         command = ["dnf-3", "-y", "-q", f"--config={config}", f"--installroot={self.path}"]
-        command += ["--releasever=46", "--setopt=plugins=0", *words]
+        command += ["--releasever=46", "--setopt=plugins=0"]
+        command += [f"--setopt=cachedir={self.work}/cache", *words]
         done = tools().run(command, inside, check=check)
         note(f"dnf-3 {' '.join(words)} -> {done.returncode}")
         return (done.stdout + done.stderr).decode(errors="replace")
