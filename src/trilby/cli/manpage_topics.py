@@ -48,6 +48,12 @@ DAEMON: Final[tuple[File, ...]] = (
     ("/run/trilby/trilby.sock", "The daemon's socket: the CRI, and pages for the commands."),
     ("/etc/trilby/trilby.conf", "Its settings; see trilby.conf(5)."),
 )
+PACKAGING: Final[tuple[File, ...]] = (
+    ("spec/NAME.spec.in", "A project's own template of its spec."),
+    ("spec/changelog", "Its changelog, the newest entry first; that gives the release."),
+    ("spec/rpmlint.toml", "What rpmlint has to know of the project."),
+    ("/etc/yum.repos.d/*.repo", "The repositories that fill a build root, without --repo."),
+)
 
 RELATED: Final[dict[tuple[str, ...], tuple[str, ...]]] = {
     ("trilby",): (
@@ -74,6 +80,10 @@ RELATED: Final[dict[tuple[str, ...], tuple[str, ...]]] = {
     ("trilby", "logout"): ("podman-logout(1)", "containers-auth.json(5)"),
     ("trilby", "pod"): ("trilby.conf(5)", "crun(1)", "runc(8)", "conmon(8)"),
     ("trilby", "pod", "run"): ("trilby.conf(5)", "podman-kube-play(1)"),
+    ("trilby", "rpm"): ("rpmbuild(8)", "rpmsign(8)", "createrepo_c(8)", "mock(1)", "dnf5(8)"),
+    ("trilby", "rpm", "build"): ("rpmbuild(8)", "mock(1)", "dnf5(8)"),
+    ("trilby", "rpm", "lint"): ("rpmlint(1)",),
+    ("trilby", "rpm", "sign"): ("rpmsign(8)", "gpg(1)", "sq(1)"),
     ("trilby", "status"): ("trilbyd(8)", "trilby.conf(5)", "crictl(1)"),
     ("trilby", "events"): ("trilbyd(8)", "podman-events(1)", "crictl(1)"),
 }
@@ -145,6 +155,8 @@ def files_of(words: tuple[str, ...]) -> tuple[File, ...]:
             return REGISTRY[-1:] + REGISTRY[-2:-1]
         case ("config", *_):
             return (*CONFIG, *REGISTRY, *STORE[-1:])
+        case ("rpm", *_):
+            return PACKAGING
         case ("completion",):
             return (
                 (
