@@ -11,7 +11,7 @@ import stat
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -21,6 +21,9 @@ from trilby.system.clock import ClockState, clock_state
 from trilby.system.directory_types import has_types
 from trilby.system.files import Fd, read_all
 from trilby.system.syscalls_file import open_in_root
+
+if TYPE_CHECKING:
+    from trilby.node.processes import Process
 
 __all__ = ["PATH", "Host", "Said", "Space"]
 
@@ -66,6 +69,8 @@ class Host:
             raise NoHost(f"--root {root}: {error.strerror}") from error
         #: The directory of a process that sees the host as it is.
         self.proc = "/proc/self" if self.root == "/" else "/proc/1"
+        #: What trilby.node.processes has found.
+        self.processes: dict[str, list[Process]] = {}
         self._said: dict[tuple[str, ...], Said] = {}
         self._locks: dict[tuple[str, ...], threading.Lock] = {}
         self._lock = threading.Lock()

@@ -38,7 +38,13 @@ class Unit(msgspec.Struct, frozen=True):
 
 
 def find(host: Host, name: str) -> list[Process]:
-    """Processes whose program is called so, the oldest number first."""
+    """Processes whose program is called so, the lowest number first; looked for once."""
+    if name not in host.processes:
+        host.processes[name] = _find(host, name)
+    return host.processes[name]
+
+
+def _find(host: Host, name: str) -> list[Process]:
     found = []
     for pid in sorted(int(each) for each in host.names("/proc") if each.isdigit()):
         try:
