@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tests.support.made_host import LIMITS, MOUNTS, RELEASE, V1_CGROUP, V1_MOUNTS, Files
+from tests.support.made_host import CONFLIST, LIMITS, MOUNTS, RELEASE, V1_CGROUP, V1_MOUNTS, Files
 from tests.unit.node.case import Case
 
 from trilby.node.checks.modules import MODULES
-from trilby.node.checks.sysctls import SYSCTLS
+from trilby.node.checks.sysctls import SYSCTLS, Sysctl
 
 OSRELEASE = "proc/sys/kernel/osrelease"
 CONF = "etc/trilby/trilby.conf"
@@ -95,12 +95,27 @@ MODULE_CASES = (
           f"lib/modules/{RELEASE}/modules.builtin": "kernel/net/bridge/br_netfilter.ko\n"}),
 )  # fmt: skip
 
+# Pods of this network get IPv6 addresses.
+SIX: Files = {"etc/cni/net.d/10-pods.conflist": CONFLIST.replace("10.88.0.0/16", "fd00:1::/64")}
+
+
+def wrong(sysctl: Sysctl) -> str:
+    if sysctl.least:
+        return "10\n"
+    return f"{1 - sysctl.value}\n" if sysctl.value < 2 else "7\n"
+
+
 FORWARD = "proc/sys/net/ipv4/ip_forward"
 SYSCTL_CASES = (
     *(
         Case(each.id, each.bad, f"{each.path} is",
-             {each.path[1:]: "10\n" if each.least else f"{1 - each.value}\n" if each.value < 2 else "7\n"})
+             {each.path[1:]: wrong(each), **(SIX if each.ipv6 else {})})
         for each in SYSCTLS
+    ),
+    *(
+        Case(each.id, "pass", "no pods get IPv6 addresses", {each.path[1:]: "0\n"})
+        for each in SYSCTLS
+        if each.ipv6
     ),
     *(
         Case(each.id, "fail", "protectKernelDefaults is true",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from trilby.node.node import Node
     from trilby.oci.codec import JsonValue
 
-__all__ = ["CHECKS"]
+__all__ = ["CHECKS", "pod_subnets"]
 
 GROUP: Final = "network"
 #: What the built-in network runs.
@@ -135,7 +135,7 @@ def _host_ports(node: Node) -> Seen:
     )
 
 
-def _subnets(node: Node) -> list[tuple[str, str, str]]:
+def pod_subnets(node: Node) -> list[tuple[str, str, str]]:
     """(subnet, where it is said, bridge) of pods' addresses."""
     if not node.networks.networks:
         engine = node.engine
@@ -171,7 +171,7 @@ def _in_ipam(ipam: JsonValue) -> Iterator[str]:
 
 def _overlaps(node: Node) -> Seen:
     seen = []
-    for subnet, place, bridge in _subnets(node):
+    for subnet, place, bridge in pod_subnets(node):
         ours = ipaddress.ip_network(subnet, strict=False)
         text = node.host.read(f"{node.host.proc}/{ROUTES[ours.version]}")
         for link, route in routes_in(text or "", ours.version):
@@ -200,7 +200,7 @@ def _by_link(links: Iterable[str]) -> str:
 
 
 def _ipv6(node: Node) -> Seen:
-    six = [subnet for subnet, _, _ in _subnets(node) if ":" in subnet]
+    six = [subnet for subnet, _, _ in pod_subnets(node) if ":" in subnet]
     path = "/proc/sys/net/ipv6/conf/all/disable_ipv6"
     value = node.host.word(path) or "not there"
     if not six:

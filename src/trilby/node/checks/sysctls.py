@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from trilby.node.checks.network import pod_subnets
 from trilby.node.model import Check, Seen, Verdict, at, failed, passed, skipped, warned
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ class Sysctl(msgspec.Struct, frozen=True, kw_only=True):
     """A key and what it should be: ``value``, or at least that with ``least``.
 
     ``kubelet``: the kubelet sets it when it starts, or refuses to start with
-    protectKernelDefaults. ``absent`` says why it may not be there.
+    protectKernelDefaults. ``absent`` says why it may not be there. ``ipv6``: only pods with such
+    addresses need it.
     """
 
     key: str
@@ -34,6 +36,7 @@ class Sysctl(msgspec.Struct, frozen=True, kw_only=True):
     bad: Verdict = Verdict.WARN
     kubelet: bool = False
     absent: str = ""
+    ipv6: bool = False
 
     @property
     def id(self) -> str:
@@ -63,7 +66,8 @@ SYSCTLS: Final = (
         why="packets of pods do not leave the node without it",
     ),
     Sysctl(
-        key="net.ipv6.conf.all.forwarding", value=1, absent="the kernel does not speak IPv6",
+        key="net.ipv6.conf.all.forwarding", value=1, ipv6=True,
+        absent="the kernel does not speak IPv6",
         why="packets of pods with IPv6 do not leave the node without it",
     ),
     Sysctl(
@@ -71,7 +75,7 @@ SYSCTLS: Final = (
         why="packets between pods of a bridge go past the rules of services without it",
     ),
     Sysctl(
-        key="net.bridge.bridge-nf-call-ip6tables", value=1, absent=_NO_BRIDGE,
+        key="net.bridge.bridge-nf-call-ip6tables", value=1, ipv6=True, absent=_NO_BRIDGE,
         why="packets between pods of a bridge go past the rules of IPv6 services without it",
     ),
     Sysctl(key="vm.overcommit_memory", value=1, kubelet=True, why=_KUBELET),
@@ -119,6 +123,8 @@ def _look(sysctl: Sysctl) -> Callable[[Node], Seen]:
             if boot and not sysctl.suits(boot):
                 return warned(f"{sysctl.path} is {value}, and the next boot sets {boot}", *said)
             return passed(f"{sysctl.path} is {value}", *said)
+        if sysctl.ipv6 and not any(":" in subnet for subnet, _, _ in pod_subnets(node)):
+            return passed(f"{sysctl.path} is {value}, and no pods get IPv6 addresses")
         least = "at least " if sysctl.least else ""
         seen = f"{sysctl.path} is {value}; wanted is {least}{sysctl.value}"
         if sysctl.kubelet and node.kubelet and node.kubelet.boolean("protectKernelDefaults", False):
