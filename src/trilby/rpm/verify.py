@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -13,15 +13,15 @@ import msgspec
 from trilby.rpm.errors import NotVerified
 from trilby.rpm.tools import HOST, Inside, Tools
 
-__all__ = ["Verdict", "verify"]
+__all__ = ["Verdict", "verify", "verify_metadata"]
 
 _SIGNATURE: Final = re.compile(r"(?i)\bsignature\b.*\bkey (?:ID|fingerprint):? ([0-9a-f]+)")
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """One package: ``digests`` and ``signed`` say what holds; ``key`` is the signer's ID.
+    """One package, or the metadata of a repository: ``digests`` and ``signed`` say what holds.
 
-    ``reason`` is rpm's own text of what does not hold.
+    ``key`` is the signer's fingerprint or ID, ``reason`` is rpm's own text of what does not hold.
     """
 
     path: str
@@ -73,3 +73,49 @@ def _one(path: str, database: list[str], shared: tuple[str, ...], tools: Tools) 
         key=found[1].upper() if found else "",
         reason="; ".join(bad) if bad or done.returncode == 0 else (lines[-1] if lines else ""),
     )
+
+
+def verify_metadata(directory: str, key: str, *, tools: Tools = HOST) -> Verdict:
+    """Check a repository's repomd.xml against one public key, and its other metadata against it.
+
+    Raises NotVerified if there are no metadata, and ToolMissing without gpg.
+    """
+    tools.need("gpg")
+    folder = os.path.join(os.path.abspath(directory), "repodata")
+    path = os.path.join(folder, "repomd.xml")
+    if not os.path.isfile(path):
+        raise NotVerified(f"{directory} is no repository", hint="make it one: trilby rpm repo")
+    changed = list(_changed(folder, path))
+    if not os.path.isfile(path + ".asc"):
+        return Verdict(path, not changed, False, reason="; ".join([*changed, "no signature"]))
+    key = os.path.abspath(key)
+    with tempfile.TemporaryDirectory(prefix="trilby-rpm-") as home:
+        inside = Inside(shared=(home, folder, os.path.dirname(key)), env={"GNUPGHOME": home})
+        gpg = ["gpg", "--batch", "--no-autostart", "--status-fd", "1"]
+        tools.run([*gpg, "--import", key], inside, check=False)
+        done = tools.run([*gpg, "--verify", path + ".asc", path], inside, check=False)
+    valid = re.search(r"^\[GNUPG:\] VALIDSIG .* ([0-9A-F]{40,})$", done.text, re.MULTILINE)
+    reasons = changed if valid else [*changed, "the signature is not the key's"]
+    fingerprint = valid[1] if valid else ""
+    return Verdict(path, not changed, bool(valid), fingerprint, "; ".join(reasons))
+
+
+def _changed(folder: str, repomd: str) -> Iterator[str]:
+    """What of the metadata is not as repomd.xml says."""
+    import hashlib
+    import xml.etree.ElementTree
+
+    space = "{http://linux.duke.edu/metadata/repo}"
+    for data in xml.etree.ElementTree.parse(repomd).getroot().iter(f"{space}data"):
+        place, said = data.find(f"{space}location"), data.find(f"{space}checksum")
+        if place is None or said is None:
+            continue
+        name = os.path.basename(place.get("href", ""))
+        try:
+            with open(os.path.join(folder, name), "rb") as file:
+                found = hashlib.new(said.get("type", "sha256"), file.read()).hexdigest()
+        except OSError as error:
+            yield f"{name}: {error.strerror}"
+            continue
+        if found != (said.text or "").strip():
+            yield f"{name} is not what repomd.xml says"

@@ -14,7 +14,7 @@ from trilby.rpm.prepare import prepare
 from trilby.rpm.repo import Repository, make_repository
 from trilby.rpm.sign import How, SigningKey, export_key, find_key, make_key, sign
 from trilby.rpm.tools import Tools
-from trilby.rpm.verify import verify
+from trilby.rpm.verify import verify, verify_metadata
 
 # The stand-in may have to be made first.
 pytestmark = pytest.mark.timeout(900)
@@ -97,6 +97,25 @@ def test_dnf_takes_what_is_signed_and_nothing_else(
     )
     taken.fill(["signed"])
     assert "signed-1-1.noarch" in {name.replace("0:", "") for name in taken.installed()}
+
+
+def test_metadata(built: Built, key: SigningKey, tools: Tools, work: Path) -> None:
+    folder = Path(built.packages[0]).parent
+    public, others = str(work / "public.asc"), str(work / "others.asc")
+    export_key(key, public, tools=tools)
+    export_key(make_key(str(work / "other"), WHO, how=key.how, tools=tools), others, tools=tools)
+    make_repository(str(folder), tools=tools)
+    assert verify_metadata(str(folder), public, tools=tools).reason == "no signature"
+    make_repository(str(folder), tools=tools, key=key)
+    found = verify_metadata(str(folder), public, tools=tools)
+    assert found.good and found.key == key.fingerprint
+    assert not verify_metadata(str(folder), others, tools=tools).signed
+    (primary,) = folder.glob("repodata/*primary.xml*")
+    primary.write_bytes(primary.read_bytes() + b"x")
+    changed = verify_metadata(str(folder), public, tools=tools)
+    assert changed.signed and not changed.digests and "primary" in changed.reason
+    with pytest.raises(NotVerified, match="is no repository"):
+        verify_metadata(str(work), public, tools=tools)
 
 
 def test_no_agent_is_left(key: SigningKey, built: Built, tools: Tools) -> None:

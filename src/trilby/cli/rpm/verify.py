@@ -20,12 +20,18 @@ from trilby.errors import TrilbyError
 def command(paths: tuple[str, ...], key: str, tools: str, format: str) -> None:
     """Check digests and signatures of packages against one key; keys of the host do not count.
 
+    Of a directory all packages below are checked, and if it is a repository, its metadata.
+
     Ends with 6 if a package is not what the key's owner signed.
     """
     from trilby.rpm.errors import NotVerified
-    from trilby.rpm.verify import Verdict, verify
+    from trilby.rpm.verify import Verdict, verify, verify_metadata
 
-    found = verify(packages_of(paths), key, tools=tools_of(tools))
+    place = tools_of(tools)
+    found = verify(packages_of(paths), key, tools=place)
+    for path in paths:
+        if os.path.exists(os.path.join(path, "repodata", "repomd.xml")):
+            found.append(verify_metadata(path, key, tools=place))
     columns: list[Column[Verdict]] = [
         Column("PACKAGE", "Package", lambda each: os.path.basename(each.path)),
         Column("DIGESTS", "Digests", lambda each: "ok" if each.digests else "bad"),
