@@ -61,14 +61,18 @@ class Report(msgspec.Struct):
 
 
 def node_check(
-    *words: str, flags: tuple[str, ...] = (), command: list[str] = COMMAND
+    *words: str, flags: tuple[str, ...] = (), command: list[str] = COMMAND, home: str = "/root"
 ) -> dict[str, Found]:
     """The report of a command of its own; its exit status is the report's."""
     done = subprocess.run(
         [*command, *flags, "node", "check", "--format", "json", *words],
         capture_output=True,
         timeout=60,
-        env={"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)},
+        env={
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "HOME": home,
+        },
     )
     assert done.stdout, done.stderr.decode()
     report = msgspec.json.decode(done.stdout, type=Report)
@@ -195,17 +199,15 @@ def test_registries(tmp_path: Path) -> None:
         assert unknown.verdict == "fail"
         assert f"{conf}:1: {registry.address} has no certificate to trust" in unknown.text
         assert registry.cert_dir is not None
-        certs = f"/etc/containers/certs.d/{registry.address}"
-        shutil.copytree(registry.cert_dir, certs)
-        try:
-            found = node_check(*only)["registries-reachable"]
-            assert found.verdict == "pass", found
-            assert "answers with TLSv1." in found.text
-            with conf.open("a") as file:
-                file.write('[[registry.mirror]]\nlocation = "127.0.0.1:1"\n')
-            assert node_check(*only)["registries-reachable"].verdict == "warn"
-        finally:
-            shutil.rmtree(certs)
+        shutil.copytree(
+            registry.cert_dir, tmp_path / ".config/containers/certs.d" / registry.address
+        )
+        found = node_check(*only, home=str(tmp_path))["registries-reachable"]
+        assert found.verdict == "pass", found
+        assert "answers with TLSv1." in found.text
+        with conf.open("a") as file:
+            file.write('[[registry.mirror]]\nlocation = "127.0.0.1:1"\n')
+        assert node_check(*only, home=str(tmp_path))["registries-reachable"].verdict == "warn"
     gone = node_check(*only)["registries-reachable"]
     assert gone.verdict == "fail"
     assert "Connection refused" in gone.text
