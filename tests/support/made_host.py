@@ -296,7 +296,11 @@ def made_host(changes: Files | None = None) -> Iterator[MadeHost]:
     try:
         write(root, FIT)
         write(root, changes or {})
-        yield MadeHost(root)
+        host = MadeHost(root)
+        try:
+            yield host
+        finally:
+            host.close()
     finally:
         os.umask(mask)
         shutil.rmtree(root)

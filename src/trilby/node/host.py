@@ -75,6 +75,10 @@ class Host:
         self._locks: dict[tuple[str, ...], threading.Lock] = {}
         self._lock = threading.Lock()
 
+    def close(self) -> None:
+        """Give the root directory back; whatever is asked after this fails."""
+        self._fd.close()
+
     def path(self, path: str) -> str:
         """Where a path of the host is for this process, for readers that take paths."""
         return path if self.root == "/" else self.root + path

@@ -26,7 +26,10 @@ fd990000000000000000000000000000 40 00000000000000000000000000000000 00 00000000
 
 
 def test_clock() -> None:
-    state = clock_state()
+    try:
+        state = clock_state()
+    except PermissionError:
+        pytest.skip("the clock may not be looked at here")
     assert isinstance(state.synchronised, bool)
     assert 0 <= state.error < 1000
 
