@@ -133,8 +133,10 @@ def _excerpt(part: Sequence[str]) -> tuple[str, ...]:
             wrong = [line for line in part[:number] if line.startswith("E   ")]
             summary = [line for line in part[number:] if not line.startswith("SKIPPED ")]
             return tuple([*summary[:_SHOWN], *wrong[:_TOLD]])
-    told = [line for line in part[:-_SHOWN] if _TELLING.search(line) and not line.startswith("+")]
-    tail = list(part[-_SHOWN:])
+    # What the shell traces is left out: the command that failed is told already.
+    said = [line for line in part if not _COMMAND.match(line)]
+    told = [line for line in said[:-_SHOWN] if _TELLING.search(line)]
+    tail = said[-_SHOWN:]
     return tuple([*told[-_TOLD:], "...", *tail] if told else tail)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import tempfile
 from typing import TYPE_CHECKING
 
@@ -115,12 +117,21 @@ def command(
         source = prepare(
             project, base, options_of(version, release), folder=folder, template=template
         )
-        built = _build(source, order, progress)
+        built = _build(_kept(source, base, order.results), order, progress)
     if as_json:
         print_json(msgspec.to_builtins(built))
         return
     for path in (*filter(None, [built.srpm]), *built.packages):
         click.echo(path)
+
+
+def _kept(source: Source, temporary: str, results: str) -> Source:
+    """The source with a spec that outlives us: messages name its lines."""
+    if not source.spec.startswith(temporary):
+        return source
+    os.makedirs(results, exist_ok=True)
+    spec = shutil.copyfile(source.spec, os.path.join(results, os.path.basename(source.spec)))
+    return msgspec.structs.replace(source, spec=spec)
 
 
 def _build(source: Source, order: Order, progress: Progress) -> Built:
