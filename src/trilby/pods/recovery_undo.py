@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from trilby.errors import TrilbyError
@@ -192,21 +192,25 @@ async def end_monitor(pid: int, start: int, container_id: str) -> None:
 async def _end_creators(parts: Parts, bundle: str) -> None:
     """conmon and a runtime that is just creating: killed together, so that neither goes on."""
     programs = {os.path.basename(parts.config.conmon), *parts.runtimes.programs()}
+    sessions: set[int] = set()
     while pids := [pid for pid in _pids() if _creates(pid, programs, bundle)]:
         pidfds = []
         for pid in pids:
             with contextlib.suppress(ProcessLookupError):
                 pidfds.append(os.pidfd_open(pid))
+                sessions.add(os.getsid(pid))
         await kill_and_wait(pidfds, bundle)
-    reap_adopted(programs)
+    sessions.discard(os.getsid(0))
+    reap_adopted(programs, sessions)
     # What runc had forked just then ends by itself, when it sees that runc is gone.
-    asyncio.get_running_loop().call_later(LATE, reap_adopted, programs)
+    asyncio.get_running_loop().call_later(LATE, reap_adopted, programs, sessions)
 
 
-def reap_adopted(programs: set[str]) -> None:
+def reap_adopted(programs: Collection[str], sessions: Collection[int] = ()) -> None:
     """Take the statuses of monitors and runtimes that detached themselves, or lost their parent.
 
-    Known by their names: other orphans of this process may be somebody else's business.
+    Known by their names, or by the session of a monitor that was killed: other orphans of this
+    process may be somebody else's business.
     """
     for pid in children() - own_children:
         try:
@@ -214,9 +218,10 @@ def reap_adopted(programs: set[str]) -> None:
                 head, _, tail = file.read().rpartition(b")")
         except (FileNotFoundError, ProcessLookupError):
             continue
-        # runc's own children call themselves runc:[2:INIT].
+        # runc's own children call themselves runc:[2:INIT], and before that exe.
         name = head.partition(b"(")[2].decode(errors="replace").partition(":")[0]
-        if name in programs and tail.split()[0] == b"Z":
+        state, _, _, session = tail.split()[:4]
+        if state == b"Z" and (name in programs or int(session) in sessions):
             process.reap(pid)
 
 
