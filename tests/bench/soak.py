@@ -9,8 +9,9 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from tests.bench import report
-from tests.bench.cri_daemon import bench_daemon
+from tests.bench.cri_daemon import BenchDaemon, bench_daemon
 from tests.bench.place import Place
+from tests.support.counters import processes
 from tests.support.cri_side import Side
 from tests.support.lives import life, settled_count
 
@@ -73,7 +74,18 @@ async def _soak(directory: Path, rounds: int) -> list[tuple[int, Sample]]:
             if number % EVERY == 0 or number == rounds:
                 samples.append((number, await settled_count(daemon)))
                 _say(number, samples[-1][1])
+                _explain(daemon)
         return samples
+
+
+def _explain(daemon: BenchDaemon) -> None:
+    """What there should be nothing of."""
+    for each in processes(daemon.place, daemon.pid):
+        print(f"  process {each}", file=sys.stderr, flush=True)
+    for text in daemon.log.read_text(errors="replace").splitlines():
+        if text.split(" ", 2)[1:2] == ["error"]:
+            print(f"  {text}", file=sys.stderr, flush=True)
+    daemon.log.write_bytes(b"")  # it is appended to
 
 
 def _say(number: int, sample: Sample) -> None:

@@ -36,6 +36,18 @@ def count(place: Place, pid: int) -> dict[str, int]:
     }
 
 
+def processes(place: Place, pid: int) -> list[str]:
+    """What is counted as processes, one line each."""
+    found = []
+    for one in _processes(place, pid):
+        try:
+            words = Path(f"/proc/{one}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            found.append(f"{one} {words or Path(f'/proc/{one}/stat').read_text()[:60]}")
+        except OSError:
+            continue  # it has ended meanwhile
+    return found
+
+
 def _status(pid: int) -> dict[str, str]:
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
