@@ -7,6 +7,7 @@ from pathlib import Path
 from tests.support.standin import repository
 from tests.support.standin_cache import fingerprint, made_once, say
 from tests.support.standin_definition import definition
+from tests.support.standin_spec import RELEASE
 from tests.support.standin_tree import tools
 
 from trilby.rpm.build_root import BuildRoot
@@ -23,7 +24,13 @@ def host_root() -> Path:
     def make(folder: Path) -> None:
         say(f"installing {len(packages)} packages and what they need into a root")
         path = folder / "root"
-        root = BuildRoot(str(path), tools=tools(), repositories=[rawhide], log=str(folder / "log"))
+        root = BuildRoot(
+            str(path),
+            tools=tools(),
+            repositories=[rawhide],
+            release=RELEASE,
+            log=str(folder / "log"),
+        )
         root.fill(packages)
         say(f"a root of {len(root.installed())} packages")
         write_repository(path, rawhide)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tests.support.standin import repository, signing_key
 from tests.support.standin_cache import fingerprint, made_once, say
+from tests.support.standin_spec import RELEASE
 from tests.support.standin_tree import tools
 
 from trilby.rpm.build import Place, build_in_root
@@ -57,7 +58,13 @@ def built(name: str, change: Callable[[Path], None]) -> Repository:
         source = prepare(str(copy), str(folder / "source"))
         # The unit tests run where they are tests, and not in each of these builds.
         defines = {"_without_check": "1"}
-        place = Place(tools=tools(), repositories=(rawhide,), defines=defines, check=False)
+        place = Place(
+            tools=tools(),
+            repositories=(rawhide,),
+            release=RELEASE,
+            defines=defines,
+            check=False,
+        )
         done = build_in_root(source, place, str(folder), progress=lambda step: say(step.text()))
         shutil.rmtree(copy)
         shutil.rmtree(folder / "source")
