@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from trilby.rpm.build_root import BuildRoot
 from trilby.rpm.lint import lint
 from trilby.rpm.prepare import prepare
 from trilby.rpm.repo import Repository, make_repository
+from trilby.rpm.source import files_of
 from trilby.rpm.tools import Inside, Tools
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -47,6 +49,10 @@ def pair(
 ) -> Iterator[Pair]:
     """The unit tests run by themselves in the same suite, and not in these builds again."""
     base = tmp_path_factory.mktemp("trilby")
+    # The tree may change while this goes on.
+    for name in files_of(str(ROOT)):
+        (base / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, base / "tree" / name, follow_symlinks=False)
     built = []
     for name in ("first", "second"):
         place = Place(
@@ -56,7 +62,7 @@ def pair(
             work=str(base / f"work-{name}"),
             check=False,
         )
-        source = prepare(str(ROOT), str(base / f"source-{name}"))
+        source = prepare(str(base / "tree"), str(base / f"source-{name}"))
         built.append(build_in_root(source, place, str(base / name)))
     yield Pair(*built)
 
