@@ -193,7 +193,7 @@ def publish_images(network: int, work: Path) -> None:
         (rootfs / "bin" / applet).symlink_to("busybox")
     (rootfs / "etc/passwd").write_text(PASSWD)
     (rootfs / "etc/group").write_text(GROUP)
-    trilby = ["nsenter", "--net", "--target", str(network), sys.executable, "-m", "trilby.cli.main"]
+    trilby = ["nsenter", "--net", "--target", str(network), sys.executable, "-m", "trilby.cli"]
     trilby += ["--root", str(work / "root"), "--runroot", str(work / "run"), "image"]
     imported = ["import", "-c", "ENV PATH=/bin", str(rootfs), "localhost/busybox:1"]
     subprocess.run([*trilby, *imported], check=True, stdout=subprocess.DEVNULL)
