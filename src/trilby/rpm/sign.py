@@ -60,7 +60,7 @@ def find_key(home: str, *, how: How = "gpg", tools: Tools = HOST) -> SigningKey:
     if how == "gpg":
         command = ["gpg", "--batch", "--list-secret-keys", "--with-colons"]
         text = _run(tools, command, inside, f"list the keys in {home}")
-        found = re.search(r"^fpr:+([0-9A-F]{40,64}):", text, re.MULTILINE)
+        found = re.search(r"^[a-z]+:{9}([0-9A-F]{40,64}):", text, re.MULTILINE)
     else:
         text = _run(tools, ["sq", "--batch", "key", "list"], inside, f"list the keys in {home}")
         found = re.search(r"\b([0-9A-F]{40,64})\b", text)

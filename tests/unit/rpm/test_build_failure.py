@@ -85,7 +85,7 @@ MISSING = """\
 error: Failed build dependencies:
 \tpython3dist(nothing) is needed by hello-1-1.x86_64
 """
-PARSE = "error: line 2: Unknown tag: Versoin: 1\n"
+PARSE = "error: line 2: Unknown tag: Vrs: 1\n"
 
 
 def test_a_failed_check_shows_the_summary() -> None:

@@ -112,8 +112,8 @@ def test_an_old_changelog_is_refused(tmp_path: Path) -> None:
 def test_a_template_with_a_mistake_is_named_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "setup.cfg").write_text("[metadata]\nname = a\nversion = 1\ndescription = A\n")
     template = tmp_path / "a.spec.in"
-    template.write_text("Name: a\nVersion: {{ verison }}\n")
-    with pytest.raises(InvalidSpec, match=r"a\.spec\.in:2: 'verison' is undefined"):
+    template.write_text("Name: a\nVersion: {{ vers }}\n")
+    with pytest.raises(InvalidSpec, match=r"a\.spec\.in:2: 'vers' is undefined"):
         render_spec(load_project(tmp_path), template=str(template))
     template.write_text("Name: a\n\n{% if %}\n")
     with pytest.raises(InvalidSpec, match=r"a\.spec\.in:3: "):
