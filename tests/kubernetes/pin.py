@@ -18,7 +18,10 @@ HERE = Path(__file__).resolve().parent
 MAIN = "k8s.io/kubernetes"
 MODULE = "trilby.test/kubernetes"
 #: Programs of Kubernetes itself that tests use; our own are the folders beside this file.
-TOOLS = (f"{MAIN}/cmd/kubelet", f"{MAIN}/test/images/agnhost")
+TOOLS = (
+    *(f"{MAIN}/cmd/{name}" for name in ("kubeadm", "kubectl", "kubelet")),
+    f"{MAIN}/test/images/agnhost",
+)
 
 
 def staging_modules(go_mod: str) -> list[str]:

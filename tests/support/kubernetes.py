@@ -30,6 +30,8 @@ MODULE = Path(__file__).resolve().parents[1] / "kubernetes"
 #: has a go.mod is a module of its own.
 PROGRAMS = {
     "kubelet": "k8s.io/kubernetes/cmd/kubelet",
+    "kubeadm": "k8s.io/kubernetes/cmd/kubeadm",
+    "kubectl": "k8s.io/kubernetes/cmd/kubectl",
     "agnhost": "k8s.io/kubernetes/test/images/agnhost",
     "criwire": "./criwire",
     "kubeletclient": "./kubeletclient",
