@@ -1,5 +1,5 @@
 # The commands that a person types. `make demo` and `make test` install what they need.
-.PHONY: help setup demo programs standin test unit lint man proto rpms bench soak clean
+.PHONY: help setup demo programs standin test unit lint man proto rpms molecule collection bench soak clean
 
 # Tools of the venv first; iptables and runc may be in sbin, which not every root has in its PATH.
 export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
@@ -44,6 +44,12 @@ rpms: setup ## Build signed packages for Fedora Rawhide and a repository of them
 
 soak: setup ## 500 pods one after the other: what the daemon holds must not grow
 	@$(PYTHON) -m tests.bench --only soak $(ARGS)
+
+molecule: programs ## Make nodes of fresh hosts by Ansible, and look at them (root; ARGS=SCENARIO)
+	@scripts/molecule $(ARGS)
+
+collection: setup ## Build the Ansible collection: build/trilby-node-*.tar.gz
+	@scripts/molecule --collection
 
 bench: setup ## Compare with podman and skopeo (see tests/bench); JSON in build/bench.json
 	@$(PYTHON) -m tests.bench $(ARGS)
