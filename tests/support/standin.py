@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.support import standin_cut, standin_dpkg, standin_spec, standin_stage
@@ -18,7 +19,7 @@ from tests.support.standin_cache import fingerprint, made_once, say
 from tests.support.standin_cut import Part
 from tests.support.standin_definition import DATA, FILES, Definition, definition, wheels
 from tests.support.standin_tree import TreeError, tools, tree
-from tests.support.standin_wheels import wheel_parts
+from tests.support.standin_wheels import fetched, wheel_parts
 
 from trilby.errors import TrilbyError
 from trilby.rpm.build import Source, build_in_tree
@@ -34,7 +35,11 @@ OWNER = "Rawhide stand-in <standin@example.invalid>"
 
 def repository() -> Repository:
     """The repository; its packages are signed and so is its metadata."""
-    base = tree()
+    # The wheels come meanwhile: both wait for a network most of the time.
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(fetched, wheels(), definition().python)
+        base = tree()
+        coming.result()
     code = (standin_cut, standin_dpkg, standin_spec, standin_stage)
     mark = fingerprint(base.name, *DATA, FILES, *(Path(str(module.__file__)) for module in code))
     path = made_once("repository", mark, lambda folder: _make(folder, base))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import configparser
 import os
 import re
-import shutil
 import stat
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from tests.support.standin_tree import TreeError
 
 from trilby.rpm.tools import Inside, Tools
 
-__all__ = ["WheelPart", "unpacked", "wheel_parts"]
+__all__ = ["WheelPart", "fetched", "unpacked", "wheel_parts"]
 
 #: What pip is told about the machine that the wheels are for: manylinux' tags up to a glibc.
 GLIBC = range(5, 43)
@@ -49,24 +48,32 @@ def wheel_parts(wanted: dict[str, Wheel], python: str, tools: Tools) -> list[Whe
 
 def unpacked(wanted: dict[str, Wheel], python: str, tools: Tools) -> Path:
     """A folder with one root for each wheel, PROJECT-VERSION."""
-    names = [f"{project}=={wheel.version}" for project, wheel in sorted(wanted.items())]
+    source = fetched(wanted, python)
 
     def make(folder: Path) -> None:
-        say(f"fetching {len(names)} wheels")
-        fetched = folder / "wheels"
-        _fetch(names, python, fetched)
-        for path in sorted(fetched.iterdir()):
+        for path in sorted(source.iterdir()):
             project, version = path.name.split("-")[:2]
             _unpack(path, folder / f"{project}-{version}", python)
-        shutil.rmtree(fetched)
-        say("byte-compiling them")
+        say("byte-compiling the wheels")
         compiler = [f"python{python}", "-I", "-m", "compileall", "-q", "-f", "-j0", "-o", "0"]
         for root in sorted(folder.iterdir()):
             command = [*compiler, "-s", str(root), "-p", "/", str(root)]
             # Some projects ship files that are no Python of this version; they stay as they are.
             tools.run(command, Inside(shared=(str(folder),)), check=False)
 
-    return made_once("wheels", fingerprint(python, *names, Path(__file__)), make)
+    return made_once("wheels", fingerprint(source.name, Path(__file__)), make)
+
+
+def fetched(wanted: dict[str, Wheel], python: str) -> Path:
+    """A folder with the wheels as PyPI has them; this needs no tree of tools."""
+    names = [f"{project}=={wheel.version}" for project, wheel in sorted(wanted.items())]
+
+    def make(folder: Path) -> None:
+        say(f"fetching {len(names)} wheels")
+        _fetch(names, python, folder)
+        say("the wheels are here")
+
+    return made_once("fetched", fingerprint(python, *names), make)
 
 
 def _fetch(names: list[str], python: str, folder: Path) -> None:
