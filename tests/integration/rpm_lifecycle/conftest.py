@@ -13,7 +13,7 @@ from tests.support.standin_host import LOG, RpmHost, note, rpm_host
 
 from trilby.rpm.repo import Repository
 
-Booted = Callable[[str], AbstractContextManager[RpmHost]]
+Booted = Callable[..., AbstractContextManager[RpmHost]]
 
 
 @pytest.fixture(scope="session")
@@ -40,15 +40,17 @@ def older(rawhide: Repository) -> Repository:
 def booted(
     request: pytest.FixtureRequest, today: Repository, older: Repository, tmp_path: Path
 ) -> Booted:
-    """Boots a host that has both our repositories and the test's folder at hand."""
+    """Boots a host of a name that has our repositories, those that are named too, and the test's
+    folder at hand."""
     if not Path("/sys/fs/cgroup/memory").is_dir():
         pytest.skip("a host in namespaces needs the v1 hierarchies of cgroups")
 
     @contextmanager
-    def boot(name: str) -> Iterator[RpmHost]:
+    def boot(name: str, *others: Repository) -> Iterator[RpmHost]:
         note(f"== {request.node.name}")
         place = Repository("test", str(tmp_path))
-        with rpm_host(f"trilby-{name}-{os.urandom(2).hex()}", (today, older, place)) as host:
+        at_hand = (today, older, place, *others)
+        with rpm_host(f"trilby-{name}-{os.urandom(2).hex()}", at_hand) as host:
             yield host
 
     return boot
