@@ -1,8 +1,7 @@
 """What hosts of Molecule install and run: repositories of packages, and images in a registry.
 
-The kubelet is Kubernetes' own, built by ``kubernetes.py``, in a package with the name, the unit and
-the settings files that Fedora's has. Python 3.14 is there for Ansible, whose modules do not run by
-the 3.15 of Rawhide: ansible-core up to 2.21 looks for what ``dataclasses`` no longer has.
+Python 3.14 is there for Ansible, whose modules do not run by the 3.15 of Rawhide: ansible-core up
+to 2.21 looks for what ``dataclasses`` no longer has.
 """
 
 from __future__ import annotations
@@ -13,61 +12,51 @@ import sys
 from pathlib import Path
 
 from tests.support.hosts_fabric import PACKAGES, REGISTRY
-from tests.support.kubernetes import kubernetes_version, program
 from tests.support.pods import APPLETS, BUSYBOX, FOLDERS, GROUP, PASSWD
 from tests.support.standin import repository, signing_key
 from tests.support.standin_cache import fingerprint, made_once, say
 from tests.support.standin_definition import definition
+from tests.support.standin_kubernetes import kubernetes
 from tests.support.standin_tree import tools
 from tests.support.standin_trilby import older, today
 
-from trilby.rpm.build_root import BuildRoot
 from trilby.rpm.build import Source, build_in_tree
-from trilby.rpm.prebuilt import File, Package, Prebuilt, render
+from trilby.rpm.build_root import BuildRoot
+from trilby.rpm.prebuilt import Prebuilt, render
 from trilby.rpm.repo import KEY_NAME, Repository, make_repository
 from trilby.rpm.sign import sign
 
-__all__ = ["kubernetes", "publish_images", "publish_older", "publish_packages", "repository_file"]
+__all__ = ["publish_images", "publish_older", "publish_packages", "repository_file"]
 
 ANSIBLE_PYTHON = "3.14"
 BINDINGS = ("libdnf5", "rpm")
-KUBELET_UNIT = """\
-[Unit]
-Description=Kubernetes Kubelet Server
-Documentation=https://kubernetes.io/docs/concepts/overview/components/#kubelet
-Wants=network-online.target
-After=network-online.target crio.service containerd.service trilby.service
-
-[Service]
-WorkingDirectory=/var/lib/kubelet
-EnvironmentFile=-/etc/kubernetes/config
-EnvironmentFile=-/etc/kubernetes/kubelet
-ExecStart=/usr/bin/kubelet $KUBELET_ARGS
-Restart=on-failure
-KillMode=process
-
-[Install]
-WantedBy=multi-user.target
-"""
-#: What systemd's macros become on Fedora, of which the tools' tree has none.
-KUBELET_SCRIPTLETS = {
-    "post": "[ $1 -ne 1 ] || systemctl --no-reload preset kubelet.service || :",
-    "preun": "[ $1 -ne 0 ] || systemctl --no-reload disable --now kubelet.service || :",
-    "postun": "systemctl daemon-reload || :",
-}
+PYTHON = Prebuilt(
+    name=f"python{ANSIBLE_PYTHON}",
+    version=f"{ANSIBLE_PYTHON}.0",
+    summary="A Python that Ansible's modules run by, with bindings of dnf5 and rpm",
+    arch="x86_64",
+    license="PSF-2.0",
+    tree="python",
+    under="/usr",
+    requires=("python3-libs", "libdnf5", "rpm-libs"),
+    automatic=False,
+    brp="none",
+    # Nobody sends it anywhere: the quickest compression is the best.
+    macros={"_binary_payload": "w1.zstdio"},
+)
 
 
 def publish_packages(web: Path) -> Path:
     """Links to the repositories, as they are now, for a web server; returns a host's root."""
     web.mkdir(parents=True, exist_ok=True)
-    for name, found in (("rawhide", repository()), ("trilby", today()), ("kubernetes", kubernetes())):
-        _publish(web, name, found)
+    for found in (repository(), today(), kubernetes()):
+        _publish(web, found.name, found)
     return root_for_ansible()
 
 
 def root_for_ansible() -> Path:
     """The stand-in's root with a Python that Ansible's modules run by."""
-    rawhide, extras = repository(), kubernetes()
+    rawhide, extras = repository(), python_for_ansible()
 
     def make(folder: Path) -> None:
         say("a root for Ansible")
@@ -103,70 +92,22 @@ def repository_file(name: str) -> str:
     )
 
 
-def kubernetes() -> Repository:
-    """Packages with the kubelet, made once for each release of it."""
-    version = kubernetes_version().removeprefix("v")
-    minor = ".".join(version.split(".")[:2])
-    kubelet = program("kubelet")
+def python_for_ansible() -> Repository:
+    """A repository with that Python alone."""
 
     def make(folder: Path) -> None:
-        say(f"packages of Kubernetes {version}")
+        say(f"a package of Python {ANSIBLE_PYTHON}")
         files = folder / "files"
-        (files / "usr/bin").mkdir(parents=True)
-        (files / "usr/lib/systemd/system").mkdir(parents=True)
-        shutil.copy(kubelet, files / "usr/bin/kubelet")
-        (files / "usr/lib/systemd/system/kubelet.service").write_text(KUBELET_UNIT)
         _stage_python(Path(tools().root) / "usr", files / "python")
-        (folder / "kubernetes.spec").write_text(
-            render(_kubernetes(version, minor), folder=str(files))
-        )
-        build_in_tree(
-            Source(str(folder / "kubernetes.spec")), tools(), str(folder), shared=(str(files),)
-        )
+        spec = folder / "python.spec"
+        spec.write_text(render(PYTHON, folder=str(files)))
+        build_in_tree(Source(str(spec)), tools(), str(folder), shared=(str(files),))
         shutil.rmtree(files)
         sign(sorted(map(str, folder.glob("*.rpm"))), signing_key(), tools=tools())
         make_repository(str(folder), tools=tools(), key=signing_key())
 
-    mark = fingerprint(str(kubelet), tools().root, Path(__file__))
-    path = made_once("kubernetes", mark, make)
-    return Repository("kubernetes", str(path), key=str(path / KEY_NAME))
-
-
-def _kubernetes(version: str, minor: str) -> Prebuilt:
-    main = Package(
-        name=f"kubernetes{minor}",
-        summary="The kubelet of Kubernetes",
-        arch="x86_64",
-        files=(
-            File(path="/usr/bin/kubelet", mode="0755"),
-            File(path="/usr/lib/systemd/system/kubelet.service", mode="0644"),
-            File(path="/var/lib/kubelet", kind="ghostdir", mode="0750"),
-        ),
-        scriptlets=KUBELET_SCRIPTLETS,
-        requires=("iptables-nft", "util-linux"),
-        automatic=False,
-    )
-    python = Package(
-        name=f"python{ANSIBLE_PYTHON}",
-        version=f"{ANSIBLE_PYTHON}.0",
-        summary="A Python that Ansible's modules run by, with bindings of dnf5 and rpm",
-        arch="x86_64",
-        license="PSF-2.0",
-        tree="python",
-        under="/usr",
-        requires=("python3-libs", "libdnf5", "rpm-libs"),
-        automatic=False,
-    )
-    return Prebuilt(
-        name="kubernetes",
-        version=version,
-        summary="Programs of Kubernetes",
-        license="Apache-2.0",
-        brp="none",
-        # Nobody sends these anywhere: the quickest compression is the best.
-        macros={"_binary_payload": "w1.zstdio"},
-        packages=(main, python),
-    )
+    path = made_once("python", fingerprint(tools().root, Path(__file__)), make)
+    return Repository("python", str(path), key=str(path / KEY_NAME))
 
 
 def _stage_python(usr: Path, files: Path) -> None:
@@ -178,7 +119,8 @@ def _stage_python(usr: Path, files: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(library, folder, follow_symlinks=False)
     skipped = shutil.ignore_patterns("__pycache__", "test", "idlelib", "ensurepip", "tkinter")
-    for name in (f"python{ANSIBLE_PYTHON}", *(f"python3/dist-packages/{each}" for each in BINDINGS)):
+    bindings = (f"python3/dist-packages/{name}" for name in BINDINGS)
+    for name in (f"python{ANSIBLE_PYTHON}", *bindings):
         shutil.copytree(usr / "lib" / name, files / "lib" / name, symlinks=True, ignore=skipped)
 
 

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import subprocess
+
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.plugins.connection import ConnectionBase, ensure_connect
+from ansible.utils.display import Display
+
 DOCUMENTATION = r"""
 name: host
 author: Trilby maintainers
@@ -29,13 +37,6 @@ options:
       - name: ansible_user
 """
 
-import os
-import shlex
-import subprocess
-
-from ansible.errors import AnsibleConnectionFailure, AnsibleError
-from ansible.plugins.connection import ConnectionBase, ensure_connect
-from ansible.utils.display import Display
 
 ENVIRONMENT = {
     "HOME": "/root",
@@ -72,8 +73,9 @@ class Connection(ConnectionBase):
         return pid
 
     def _argv(self, command: str) -> list[str]:
+        enter = ("-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w")
         return [
-            *("nsenter", "-t", self._leader(), "-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w", "--"),
+            *("nsenter", "-t", self._leader(), *enter, "--"),
             *("env", "-i", *(f"{key}={value}" for key, value in ENVIRONMENT.items())),
             *("/bin/sh", "-c", command),
         ]
@@ -83,7 +85,9 @@ class Connection(ConnectionBase):
         return done.returncode, done.stdout, done.stderr
 
     @ensure_connect
-    def exec_command(self, cmd: str, in_data: bytes | None = None, sudoable: bool = True) -> tuple[int, bytes, bytes]:
+    def exec_command(
+        self, cmd: str, in_data: bytes | None = None, sudoable: bool = True
+    ) -> tuple[int, bytes, bytes]:
         super().exec_command(cmd, in_data=in_data, sudoable=sudoable)
         display.vvv(f"EXEC {cmd}", host=self.get_option("host"))
         return self._run(cmd, in_data or b"")
