@@ -48,7 +48,7 @@ soak: setup ## 500 pods one after the other: what the daemon holds must not grow
 molecule: programs ## Make nodes of fresh hosts by Ansible, and look at them (root; ARGS=SCENARIO)
 	@scripts/molecule $(ARGS)
 
-collection: setup ## Build the Ansible collection: build/trilby-node-*.tar.gz
+collection: setup ## Check the Ansible collection, and build it: build/trilby-node-*.tar.gz
 	@scripts/molecule --collection
 
 bench: setup ## Compare with podman and skopeo (see tests/bench); JSON in build/bench.json

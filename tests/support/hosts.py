@@ -63,7 +63,8 @@ def prepare() -> None:
         (fabric() / "root").write_text(str(publish_packages(fabric() / "web")))
         if not fabric_pid():
             # What a registry of before held is not trusted to be whole.
-            shutil.rmtree(fabric() / "registry", ignore_errors=True)
+            for registry in ("registry", "secure"):
+                shutil.rmtree(fabric() / registry, ignore_errors=True)
             (fabric() / "ready").unlink(missing_ok=True)
             _start(
                 *("unshare", "--net", sys.executable, "-m", "tests.support.hosts_fabric"),

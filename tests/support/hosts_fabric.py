@@ -10,6 +10,7 @@ import contextlib
 import functools
 import http.server
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from tests.support.registry import start_registry
 
-__all__ = ["GATEWAY", "LENGTH", "REGISTRY", "main"]
+__all__ = ["GATEWAY", "LENGTH", "PACKAGES", "REGISTRY", "SECURE", "USERS", "main"]
 
 BRIDGE = "fabric0"
 GATEWAY = "10.88.0.1"
@@ -26,6 +27,10 @@ LENGTH = 24
 PACKAGES_PORT = 8000
 REGISTRY_PORT = 5000
 REGISTRY = f"{GATEWAY}:{REGISTRY_PORT}"
+#: By TLS, for who knows the password.
+SECURE_PORT = 5443
+SECURE = f"{GATEWAY}:{SECURE_PORT}"
+USERS = {"node": "only-for-tests"}
 PACKAGES = f"http://{GATEWAY}:{PACKAGES_PORT}"
 
 
@@ -57,6 +62,13 @@ def main(directory: Path) -> int:
         stack.enter_context(
             start_registry(directory / "registry", address=GATEWAY, port=REGISTRY_PORT)
         )
+        secure = stack.enter_context(
+            start_registry(
+                directory / "secure", address=GATEWAY, port=SECURE_PORT, tls=True, users=USERS
+            )
+        )
+        assert secure.cert_dir is not None
+        shutil.copy(secure.cert_dir / "ca.crt", directory / "web")
         (directory / "ready").write_text(f"{os.getpid()}\n")
         ended.wait()
         (directory / "ready").unlink()

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.hosts_fabric import PACKAGES, REGISTRY
+from tests.support.hosts_fabric import PACKAGES, REGISTRY, SECURE, USERS
 from tests.support.pods import APPLETS, BUSYBOX, FOLDERS, GROUP, PASSWD
 from tests.support.standin import repository, signing_key
 from tests.support.standin_cache import fingerprint, made_once, say
@@ -125,7 +125,7 @@ def _stage_python(usr: Path, files: Path) -> None:
 
 
 def publish_images(network: int, work: Path) -> None:
-    """busybox, as the network's registry has it; ``network`` is a process that is in it."""
+    """busybox, as the network's registries have it; ``network`` is a process that is in it."""
     shutil.rmtree(work, ignore_errors=True)
     rootfs = work / "rootfs"
     for folder in FOLDERS:
@@ -139,6 +139,13 @@ def publish_images(network: int, work: Path) -> None:
     trilby += ["--root", str(work / "root"), "--runroot", str(work / "run"), "image"]
     imported = ["import", "-c", "ENV PATH=/bin", str(rootfs), "localhost/busybox:1"]
     subprocess.run([*trilby, *imported], check=True, stdout=subprocess.DEVNULL)
-    pushed = ["push", "-q", "--no-tls-verify", "localhost/busybox:1", f"{REGISTRY}/busybox:1"]
-    subprocess.run([*trilby, *pushed], check=True, stdout=subprocess.DEVNULL)
+    ((user, password),) = USERS.items()
+    known = ("--creds", f"{user}:{password}", "--cert-dir", str(work.parent / "secure/tls/certs.d"))
+    for options, name in (
+        (("--no-tls-verify",), f"{REGISTRY}/busybox:1"),
+        (("--no-tls-verify",), f"{REGISTRY}/refused/busybox:1"),
+        (known, f"{SECURE}/team/busybox:1"),
+    ):
+        pushed = [*trilby, "push", "-q", *options, "localhost/busybox:1", name]
+        subprocess.run(pushed, check=True, stdout=subprocess.DEVNULL)
     shutil.rmtree(work)
