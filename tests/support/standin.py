@@ -18,7 +18,7 @@ from tests.support import standin_cut, standin_dpkg, standin_spec, standin_stage
 from tests.support.standin_cache import fingerprint, made_once, say
 from tests.support.standin_cut import Part
 from tests.support.standin_definition import DATA, FILES, Definition, definition, wheels
-from tests.support.standin_tree import TreeError, tools, tree
+from tests.support.standin_tree import TreeError, debian_mirror, tools, tree
 from tests.support.standin_wheels import fetched, wheel_parts
 
 from trilby.errors import TrilbyError
@@ -100,6 +100,10 @@ def impossible() -> str:
         return "roots of packages need root"
     if shutil.which("mmdebstrap") is None:
         return "mmdebstrap is not installed"
+    try:
+        debian_mirror()
+    except TreeError as error:
+        return str(error)
     return ""
 
 
