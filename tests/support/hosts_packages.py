@@ -137,15 +137,20 @@ def publish_images(network: int, work: Path) -> None:
     (rootfs / "etc/group").write_text(GROUP)
     trilby = ["nsenter", "--net", "--target", str(network), sys.executable, "-m", "trilby.cli"]
     trilby += ["--root", str(work / "root"), "--runroot", str(work / "run"), "image"]
-    imported = ["import", "-c", "ENV PATH=/bin", str(rootfs), "localhost/busybox:1"]
-    subprocess.run([*trilby, *imported], check=True, stdout=subprocess.DEVNULL)
+    # Containerd holds a pod's namespaces by a container, for which any image does that waits.
+    waits = ("-c", 'CMD ["sleep", "2147483647"]')
+    for changes, name in (((), "busybox:1"), (waits, "pause:1")):
+        imported = ["import", "-c", "ENV PATH=/bin", *changes, str(rootfs), f"localhost/{name}"]
+        subprocess.run([*trilby, *imported], check=True, stdout=subprocess.DEVNULL)
     ((user, password),) = USERS.items()
     known = ("--creds", f"{user}:{password}", "--cert-dir", str(work.parent / "secure/tls/certs.d"))
-    for options, name in (
-        (("--no-tls-verify",), f"{REGISTRY}/busybox:1"),
-        (("--no-tls-verify",), f"{REGISTRY}/refused/busybox:1"),
-        (known, f"{SECURE}/team/busybox:1"),
+    plain = ("--no-tls-verify",)
+    for image, options, name in (
+        ("pause:1", plain, f"{REGISTRY}/pause:1"),
+        ("busybox:1", plain, f"{REGISTRY}/busybox:1"),
+        ("busybox:1", plain, f"{REGISTRY}/refused/busybox:1"),
+        ("busybox:1", known, f"{SECURE}/team/busybox:1"),
     ):
-        pushed = [*trilby, "push", "-q", *options, "localhost/busybox:1", name]
+        pushed = [*trilby, "push", "-q", *options, f"localhost/{image}", name]
         subprocess.run(pushed, check=True, stdout=subprocess.DEVNULL)
     shutil.rmtree(work)
