@@ -55,6 +55,7 @@ _PARTS: Final[dict[type[Step], str]] = {
 
 # After SIGKILL: what has not died by then hangs in the kernel.
 KILL_TIMEOUT = 20.0
+SYSTEMCTL_TIMEOUT = 10.0
 #: When whatever lost its parent in an interrupted create has ended, in seconds.
 LATE = 1.0
 
@@ -113,6 +114,7 @@ async def _undo_step(parts: Parts, step: AnyStep) -> None:
         case Cgroup():
             await in_thread(_remove_cgroup, step.path)
             await in_thread(_remove_empty_parent, parts, step.path)
+            await _forget_slice(step.path)
         case Tree() | Home():
             await in_thread(remove_tree, step.path)
         case Name():
@@ -254,6 +256,17 @@ def _pid_of(pidfd: int) -> int:
 def _unmount_all(path: str) -> None:
     while unmount(path, lazy=True):
         pass
+
+
+async def _forget_slice(path: str) -> None:
+    """systemd made a slice for the pod when the runtime asked for a scope in it, and keeps it."""
+    name = os.path.basename(path)
+    if not name.endswith(".slice") or not os.path.isdir("/run/systemd/system"):
+        return
+    try:
+        await process.arun(["systemctl", "stop", name], timeout=SYSTEMCTL_TIMEOUT)
+    except (process.CommandFailed, OSError) as error:
+        log.warning("slice %s stays: %s", name, error)
 
 
 def _remove_cgroup(path: str) -> None:

@@ -47,6 +47,7 @@ def _erase(host: RpmHost) -> None:
     assert not host.succeeds("systemctl", "cat", "trilby.service")
     listed = ("systemctl", "list-units", "--all", "--no-legend", "--plain")
     assert host.text(*listed, "--type=service,socket,scope", "*trilby*") == ""
+    assert host.text(*listed, "--type=slice", "trilby-*.slice") == "", "of pods that are gone"
     assert not host.succeeds("pgrep", "-f", "trilbyd")
     assert host.text("find", "/etc/systemd", "-name", "trilby*") == ""
     # What is the user's stays: the image, and the configuration that was edited.
