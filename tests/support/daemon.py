@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -37,6 +39,8 @@ class DaemonProcess:
         (place.root / "conf.d").mkdir()
         self.config.write_text(_config(place) + further)
         self.process: subprocess.Popen[bytes] | None = None
+        self._done = threading.Event()
+        self._reaper: threading.Thread | None = None
 
     @property
     def argv(self) -> list[str]:
@@ -69,12 +73,25 @@ class DaemonProcess:
                 self.argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self.environment
             )
 
+    def _reap(self) -> None:
+        """What a killed daemon had started is ours, and a PID namespace waits for every zombie."""
+        while not self._done.wait(0.05):
+            reap_orphans()
+
+    def end_reaper(self) -> None:
+        self._done.set()
+        if self._reaper is not None:
+            self._reaper.join()
+            reap_orphans()
+
     def kill(self) -> None:
         """As a crash: SIGKILL, and its socket stays."""
         assert self.process is not None
         self.process.kill()
         self.process.wait()
-        reap_orphans()
+        if self._reaper is None:
+            self._reaper = threading.Thread(target=self._reap, daemon=True)
+            self._reaper.start()
         Path(self.socket).unlink(missing_ok=True)  # so that start() sees the new one
 
     async def stop(self) -> int:
@@ -184,7 +201,7 @@ async def own_daemon(place: Place, further: str = "") -> AsyncIterator[DaemonPro
                 await daemon.remove_pod(sandbox.id)
         finally:
             await daemon.stop()
-            reap_orphans()
+            daemon.end_reaper()
             # The store's own mount of its directory stays after a kill, as podman's does.
             unmount_tree(str(place.root / "s" / "overlay"))
 
@@ -219,11 +236,12 @@ def reap_orphans() -> None:
     An engine that an earlier test ran in this process has made it a subreaper.
     """
     for task in Path("/proc/self/task").iterdir():
-        for pid in map(int, (task / "children").read_text().split()):
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-            name = Path(f"/proc/{pid}/comm").read_text().strip()
-            if state == "Z" and not name.startswith("python"):
-                os.waitpid(pid, os.WNOHANG)
+        with contextlib.suppress(OSError):
+            for pid in map(int, (task / "children").read_text().split()):
+                state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+                name = Path(f"/proc/{pid}/comm").read_text().strip()
+                if state == "Z" and not name.startswith("python"):
+                    os.waitpid(pid, os.WNOHANG)
 
 
 async def _next(changes: Inotify) -> None:
