@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import TypeVar
 
 import aiohttp
@@ -15,17 +12,14 @@ import msgspec
 import pytest
 from google.protobuf.message import Message
 from prometheus_client.parser import text_string_to_metric_families
-from tests.support.leftovers import nothing_left_behind
 from tests.support.otlp import Collector, attributes, collector
-from tests.support.pods import Place, make_config, own_place, store_rootfs
+from tests.support.pods import Place, make_config, store_rootfs
 
 from trilby.cri import tracing_export
 from trilby.cri.config import DaemonConfig
 from trilby.cri.daemon import Daemon
 from trilby.cri.metrics_prometheus import CRIO, OURS
 from trilby.cri.proto import container_pb2, runtime_pb2, sandbox_pb2, stats_pb2
-
-__all__ = ["nothing_left_behind"]
 
 T = TypeVar("T", bound=Message)
 
@@ -47,15 +41,6 @@ class Fixed:
 
     async def reload(self, daemon: Daemon) -> object:
         raise NotImplementedError
-
-
-@pytest.fixture
-def place() -> Iterator[Place]:
-    root = Path(tempfile.mkdtemp(prefix="trilby-", dir="/dev/shm"))
-    root.chmod(0o711)
-    with own_place(root) as place:
-        yield place
-    shutil.rmtree(root)
 
 
 @pytest.fixture
