@@ -73,8 +73,14 @@ class DaemonProcess:
                 self.argv, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self.environment
             )
 
+    def _adopt(self) -> None:
+        """What a daemon that ended had started is ours now, and somebody has to reap it."""
+        if self._reaper is None:
+            self._reaper = threading.Thread(target=self._reap, daemon=True)
+            self._reaper.start()
+
     def _reap(self) -> None:
-        """What a killed daemon had started is ours, and a PID namespace waits for every zombie."""
+        """A PID namespace waits for every zombie, so each goes as soon as it ended."""
         while not self._done.wait(0.05):
             reap_orphans()
 
@@ -89,9 +95,7 @@ class DaemonProcess:
         assert self.process is not None
         self.process.kill()
         self.process.wait()
-        if self._reaper is None:
-            self._reaper = threading.Thread(target=self._reap, daemon=True)
-            self._reaper.start()
+        self._adopt()
         Path(self.socket).unlink(missing_ok=True)  # so that start() sees the new one
 
     async def stop(self) -> int:
@@ -101,7 +105,9 @@ class DaemonProcess:
             return 0
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-        return await asyncio.to_thread(process.wait, 20)
+        status = await asyncio.to_thread(process.wait, 20)
+        self._adopt()
+        return status
 
     async def call(self, request: Message, answer: type[M], timeout: float = 60) -> M:
         """One RPC. Raises the CriError that its status stands for."""
@@ -231,7 +237,7 @@ nri_plugin_config_dir = "{place.root}/nri-conf.d"
 
 
 def reap_orphans() -> None:
-    """Take the statuses of what a killed daemon had started, and is ours now.
+    """Take the statuses of what a daemon that ended had started, and is ours now.
 
     An engine that an earlier test ran in this process has made it a subreaper.
     """
