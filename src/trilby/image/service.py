@@ -264,9 +264,18 @@ class Images:
             platform=self.context.platform,
         )
 
-    def list(self) -> list[ImageSummary]:
-        """All images, the newest first."""
-        return summaries(self.store)
+    def list(self, filters: Sequence[str] = ()) -> list[ImageSummary]:
+        """All images, or those that the filters of prune() fit, the newest first.
+
+        Raises InvalidFilter.
+        """
+        if not filters:
+            return summaries(self.store)
+        from time import time
+
+        from trilby.image.prune import ImageFilter
+
+        return summaries(self.store, ImageFilter.parse(filters, time()))
 
     def _found(self, name: str) -> Found:
         from trilby.image.service_find import find

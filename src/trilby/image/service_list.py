@@ -9,6 +9,7 @@ import msgspec
 from trilby.storage.records import parse_time
 
 if TYPE_CHECKING:
+    from trilby.image.prune import ImageFilter
     from trilby.storage.records import Image, Layer
     from trilby.storage.store import Store
 
@@ -71,10 +72,14 @@ class LayerSizes:
         return max(layer.diff_size, 0) if layer else 0
 
 
-def summaries(store: Store) -> list[ImageSummary]:
-    """All images, the newest first."""
+def summaries(store: Store, wanted: ImageFilter | None = None) -> list[ImageSummary]:
+    """All images, or those that a filter wants, the newest first."""
     sizes = LayerSizes(store.layers())
-    found = [summary(store, image, sizes) for image in store.images()]
+    found = [
+        summary(store, image, sizes)
+        for image in store.images()
+        if wanted is None or wanted.matches(store, image)
+    ]
     found.sort(key=lambda item: (-item.created, item.names, item.id))
     return found
 

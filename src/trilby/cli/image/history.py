@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from trilby.cli.names import image_names
 from trilby.cli.output import Column, human_size, print_rows, short_id
 from trilby.cli.settings import Settings
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("history", epilog="Example: trilby image history --no-trunc busybox")
-@click.argument("name", metavar="IMAGE")
+@click.argument("name", metavar="IMAGE", shell_complete=image_names)
 @click.option("--format", metavar="FORMAT", default="", help="json, table or {{.Field}} template.")
 @click.option("--no-trunc", is_flag=True, help="Whole ids and commands.")
 @click.option("-q", "--quiet", is_flag=True, help="Only ids.")

@@ -7,12 +7,13 @@ import sys
 import click
 
 from trilby.cli.host import host_option
+from trilby.cli.names import image_names
 from trilby.cli.output import print_json
 from trilby.cli.settings import Settings
 
 
 @click.command("inspect", epilog="Example: trilby image inspect --config busybox")
-@click.argument("names", metavar="IMAGE...", nargs=-1, required=True)
+@click.argument("names", metavar="IMAGE...", nargs=-1, required=True, shell_complete=image_names)
 @click.option("--raw", is_flag=True, help="The manifest, byte for byte.")
 @click.option("--config", "config", is_flag=True, help="The image's config document.")
 @click.option("--format", metavar="FORMAT", default="", help="json, or a {{.Field}} template.")

@@ -3,38 +3,23 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 import click
 
 from trilby.cli.host import host_option
+from trilby.cli.image.list_filter import Row, fits, fits_name, split, whole
+from trilby.cli.names import image_names
 from trilby.cli.output import Column, human_age, human_size, print_rows, short_id
 from trilby.cli.settings import Settings
 
-if TYPE_CHECKING:
-    from trilby.image.service import ImageSummary
-
-
-class Row:
-    """One name of one image."""
-
-    __slots__ = ("image", "repository", "tag")
-
-    def __init__(self, image: ImageSummary, name: str) -> None:
-        self.image = image
-        # A name with a digest has no tag: the column DIGEST shows what it was pulled by.
-        head = name.partition("@")[0]
-        repository, colon, tag = head.rpartition(":")
-        self.repository = repository if colon and "/" not in tag else head or "<none>"
-        self.tag = tag if colon and "/" not in tag else "<none>"
-
 
 @click.command("list", epilog="Example: trilby image list --format '{{.Repository}}:{{.Tag}}'")
-@click.argument("name", metavar="[NAME]", default="")
+@click.argument("name", metavar="[NAME]", default="", shell_complete=image_names)
 @click.option("-a", "--all", "everything", is_flag=True, help="Accepted for podman's sake.")
 @click.option(
     "-f", "--filter", "filters", metavar="KEY=VALUE", multiple=True,
-    help="dangling=true|false, reference=PATTERN, readonly=true|false.",
+    help="dangling=BOOL, readonly=BOOL, reference=PATTERN, id=ID, digest=DIGEST, before=IMAGE,"
+    " since=IMAGE, until=AGE, label=KEY[=VALUE]; all have to fit.",
 )  # fmt: skip
 @click.option("--format", metavar="FORMAT", default="", help="json, table or {{.Field}} template.")
 @click.option("-n", "--noheading", is_flag=True, help="No headings.")
@@ -65,17 +50,25 @@ def command(
 ) -> None:
     """List the images of the store, those of a NAME or pattern if it is given.
 
-    A daemon that is asked by --host does not tell when an image was made.
+    A daemon that is asked by --host does not tell when an image was made, nor its labels.
     """
+    rows_wanted, images_wanted = split(filters)
     if host:
         from trilby.cli.image.remote import list_images
 
+        if images_wanted:
+            raise click.UsageError(f"--filter {images_wanted[0]}: a daemon does not tell it")
         found = list_images(host)
     else:
         with settings.images() as images:
-            found = images.list()
+            found = images.list(images_wanted)
+            rows_wanted = [whole(each, images) for each in rows_wanted]
     rows = [Row(image, each) for image in found for each in image.names or ("",)]
-    rows = [row for row in rows if _wanted(row, name, filters)]
+    rows = [
+        row
+        for row in rows
+        if (not name or fits_name(row, name)) and all(fits(row, each) for each in rows_wanted)
+    ]
     _sort(rows, sort)
     if quiet:
         show = (lambda text: text) if no_trunc else short_id
@@ -135,38 +128,6 @@ def _document(row: Row) -> dict[str, object]:
         "ReadOnly": image.read_only,
         "History": list(image.history),
     }
-
-
-def _wanted(row: Row, name: str, filters: tuple[str, ...]) -> bool:
-    from fnmatch import fnmatchcase
-
-    if name and not _matches(row, name):
-        return False
-    for text in filters:
-        key, _, value = text.partition("=")
-        if key == "dangling" and row.image.dangling != (value != "false"):
-            return False
-        if key == "readonly" and row.image.read_only != (value != "false"):
-            return False
-        if key == "reference" and not (
-            _matches(row, value) or fnmatchcase(f"{row.repository}:{row.tag}", value)
-        ):
-            return False
-        if key not in ("dangling", "readonly", "reference"):
-            raise click.UsageError(f"--filter {text}: there are dangling, readonly and reference")
-    return True
-
-
-def _matches(row: Row, name: str) -> bool:
-    """A pattern matches a whole path or, as podman has it, the end of one at a slash."""
-    from fnmatch import fnmatchcase
-
-    repository, colon, tag = name.rpartition(":")
-    if not colon or "/" in tag:
-        repository, tag = name, "*"
-    if not fnmatchcase(row.tag, tag):
-        return False
-    return fnmatchcase(row.repository, repository) or fnmatchcase(row.repository, f"*/{repository}")
 
 
 def _sort(rows: list[Row], key: str) -> None:

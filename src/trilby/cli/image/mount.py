@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
+from trilby.cli.names import image_names
 from trilby.cli.output import json_flag, print_json
 from trilby.cli.settings import Settings
 
 
 @click.command("mount", epilog="Example: ls $(trilby image mount busybox)/bin")
-@click.argument("names", metavar="[IMAGE]...", nargs=-1)
+@click.argument("names", metavar="[IMAGE]...", nargs=-1, shell_complete=image_names)
 @click.option("-a", "--all", "everything", is_flag=True, help="Every image.")
 @click.option("--format", metavar="FORMAT", default="", help="json, for machines.")
 @click.pass_obj

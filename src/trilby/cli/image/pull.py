@@ -15,6 +15,7 @@ from trilby.cli.image.flags import (
     refuse_local_flags,
     registry_flags,
 )
+from trilby.cli.names import image_names
 from trilby.cli.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class PullFlags(RegistryFlags, PlatformFlags):
 
 
 @click.command("pull", epilog="Example: trilby image pull docker.io/library/busybox:1.36")
-@click.argument("names", metavar="IMAGE...", nargs=-1, required=True)
+@click.argument("names", metavar="IMAGE...", nargs=-1, required=True, shell_complete=image_names)
 @click.option(
     "--policy",
     type=click.Choice(["always", "missing", "newer", "never"]),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, Unpack, cast
 import click
 
 from trilby.cli.image.flags import RegistryFlags, image_context, registry_flags
+from trilby.cli.names import image_names
 from trilby.cli.settings import Settings
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 @click.command(
     "push", epilog="Example: trilby image push hello registry.example.com/team/hello:1.0"
 )
-@click.argument("name", metavar="IMAGE")
+@click.argument("name", metavar="IMAGE", shell_complete=image_names)
 @click.argument("destination", metavar="[DESTINATION]", default="")
 @click.option("-f", "--format", metavar="FORMAT", default="", help="Manifest: oci or v2s2.")
 @click.option(

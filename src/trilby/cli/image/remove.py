@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trilby.cli.host import host_option
+from trilby.cli.names import image_names
 from trilby.cli.output import json_flag, print_json
 from trilby.cli.settings import Settings
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command("remove", epilog="Example: trilby image remove registry.example.com/base:1")
-@click.argument("names", metavar="[IMAGE]...", nargs=-1)
+@click.argument("names", metavar="[IMAGE]...", nargs=-1, shell_complete=image_names)
 @click.option("-a", "--all", "everything", is_flag=True, help="Every image.")
 @click.option("-f", "--force", is_flag=True, help="Also an image that has several names.")
 @click.option("-i", "--ignore", is_flag=True, help="An image that is not there is no error.")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from trilby.cli.names import image_names
 from trilby.cli.settings import Settings
 
 
 @click.command("unmount", epilog="Example: trilby image unmount busybox")
-@click.argument("names", metavar="[IMAGE]...", nargs=-1)
+@click.argument("names", metavar="[IMAGE]...", nargs=-1, shell_complete=image_names)
 @click.option("-a", "--all", "everything", is_flag=True, help="Every mounted image.")
 @click.option("-f", "--force", is_flag=True, help="All mounts of it, not only the last one.")
 @click.pass_obj

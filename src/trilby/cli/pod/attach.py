@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trilby.cli.host import host_option
+from trilby.cli.names import pod_names
 from trilby.cli.settings import Settings
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ DETACH = b"\x10\x11"
 
 
 @click.command("attach", epilog="Example: trilby pod attach hello -c web")
-@click.argument("pod", metavar="POD")
+@click.argument("pod", metavar="POD", shell_complete=pod_names)
 @click.option(
     "-c", "--container", metavar="NAME", default="", help="Which container [default: the first]."
 )

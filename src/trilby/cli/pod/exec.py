@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trilby.cli.host import host_option
+from trilby.cli.names import pod_names
 from trilby.cli.settings import Settings
 from trilby.errors import TrilbyError
 
@@ -44,7 +45,7 @@ class ExecCommand(click.Command):
     epilog="Example: trilby pod exec -it hello -c web -- sh",
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
 )
-@click.argument("pod", metavar="POD")
+@click.argument("pod", metavar="POD", shell_complete=pod_names)
 @click.argument("argv", metavar="[OPTIONS --] COMMAND [ARG]...", nargs=-1, required=True)
 @click.option(
     "-c", "--container", metavar="NAME", default="", help="Which container [default: the first]."

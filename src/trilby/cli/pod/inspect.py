@@ -6,12 +6,13 @@ import click
 import msgspec
 
 from trilby.cli.host import host_option
+from trilby.cli.names import pod_names
 from trilby.cli.output import print_json, render
 from trilby.cli.settings import Settings
 
 
 @click.command("inspect", epilog="Example: trilby pod inspect --format '{{.phase}}' hello")
-@click.argument("pods", metavar="POD...", nargs=-1, required=True)
+@click.argument("pods", metavar="POD...", nargs=-1, required=True, shell_complete=pod_names)
 @click.option("--format", metavar="FORMAT", default="", help="json, or a {{.Field}} template.")
 @host_option
 @click.pass_obj

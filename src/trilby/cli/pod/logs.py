@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trilby.cli.host import host_option
+from trilby.cli.names import container_names, pod_names
 from trilby.cli.settings import Settings
 
 if TYPE_CHECKING:
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 
 @click.command("logs", epilog="Example: trilby pod logs -f --tail 20 hello -c web")
-@click.argument("pod", metavar="POD")
-@click.argument("container", metavar="[CONTAINER]", default="")
+@click.argument("pod", metavar="POD", shell_complete=pod_names)
+@click.argument("container", metavar="[CONTAINER]", default="", shell_complete=container_names)
 @click.option(
     "-c", "--container", "option", metavar="NAME", default="", help="Only this container."
 )

@@ -5,11 +5,12 @@ from __future__ import annotations
 import click
 
 from trilby.cli.host import host_option
+from trilby.cli.names import pod_names
 from trilby.cli.settings import Settings
 
 
 @click.command("rm", epilog="Example: trilby pod rm --force hello")
-@click.argument("pods", metavar="[POD]...", nargs=-1)
+@click.argument("pods", metavar="[POD]...", nargs=-1, shell_complete=pod_names)
 @click.option("-a", "--all", "everything", is_flag=True, help="Every pod.")
 @click.option("-f", "--force", is_flag=True, help="Stop a running pod first.")
 @click.option("-i", "--ignore", is_flag=True, help="A pod that is not there is no error.")

@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from trilby.cli.host import host_option
+from trilby.cli.names import pod_names
 from trilby.cli.output import Column, human_size, print_rows
 from trilby.cli.settings import Settings
 
@@ -32,7 +33,7 @@ class Row:
 
 
 @click.command("stats", epilog="Example: trilby pod stats --no-stream --format json hello")
-@click.argument("pods", metavar="[POD]...", nargs=-1)
+@click.argument("pods", metavar="[POD]...", nargs=-1, shell_complete=pod_names)
 @click.option("--no-stream", is_flag=True, help="Measure once and end.")
 @click.option("--format", metavar="FORMAT", default="", help="json, table or {{.Field}} template.")
 @host_option
@@ -66,7 +67,7 @@ async def _show(
             for view in found:
                 stats = await target.engine.read_stats(view.id)
                 rows.append(Row(view.name, "", stats))
-                rows += [Row(view.name, each.name, each) for each in stats.containers]
+                rows += [Row(view.name, each.name, each) for each in stats.containers if each.cpu]
             if not once:
                 click.clear()
             _print(rows, format)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trilby.cli.host import host_option
+from trilby.cli.names import pod_names
 from trilby.cli.settings import Settings
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @click.command("stop", epilog="Example: trilby pod stop -t 5 hello")
-@click.argument("pods", metavar="[POD]...", nargs=-1)
+@click.argument("pods", metavar="[POD]...", nargs=-1, shell_complete=pod_names)
 @click.option("-a", "--all", "everything", is_flag=True, help="Every pod.")
 @click.option("-i", "--ignore", is_flag=True, help="A pod that is not there is no error.")
 @click.option(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from trilby.cli.host import daemon_option
+from trilby.cli.names import pod_names
 
 if TYPE_CHECKING:
     from trilby.cli.pod.trace_model import Trace
@@ -19,7 +20,7 @@ _BY_NAME = {".html": "html", ".htm": "html", ".json": "chrome"}
     "trace",
     epilog="Example: trilby pod trace -o hello.html hello",
 )
-@click.argument("pod", metavar="POD")
+@click.argument("pod", metavar="POD", shell_complete=pod_names)
 @click.option(
     "--format", type=click.Choice(FORMATS), default=None,
     help="table: in the terminal; html: a page; chrome: for chrome://tracing or Perfetto; json: the"
@@ -109,16 +110,23 @@ def _find(path: str, pod: str) -> tuple[str, str]:
         async with Connection(path) as connection:
             return await connection.call(pb.ListPodSandboxRequest(), pb.ListPodSandboxResponse)
 
-    found = []
-    for each in run_async(ask()).items:
-        meta = each.metadata
-        full = f"{meta.namespace}/{meta.name}"
-        if pod in (meta.name, full, meta.uid) or (len(pod) >= 3 and each.id.startswith(pod)):
-            found.append((each.id, full))
-    if len(found) > 1:
-        ids = ", ".join(sandbox_id[:12] for sandbox_id, _ in found)
+    def full(sandbox: pb.PodSandbox) -> str:
+        return f"{sandbox.metadata.namespace}/{sandbox.metadata.name}"
+
+    found = [
+        each
+        for each in run_async(ask()).items
+        if pod in (each.metadata.name, full(each), each.metadata.uid)
+        or (len(pod) >= 3 and each.id.startswith(pod))
+    ]
+    if not found:
+        return _find_removed(path, pod)
+    if len({each.metadata.uid for each in found}) > 1:
+        ids = ", ".join(each.id[:12] for each in found)
         raise AmbiguousPod(f"{pod} fits several pods: {ids}")
-    return found[0] if found else _find_removed(path, pod)
+    # Of several sandboxes of one pod, as a restarted one has, the last.
+    last = max(found, key=lambda each: each.metadata.attempt)
+    return last.id, full(last)
 
 
 def _find_removed(path: str, pod: str) -> tuple[str, str]:

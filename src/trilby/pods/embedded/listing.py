@@ -123,6 +123,8 @@ class PodList:
     def find(self, ref: str) -> PodView:
         """A pod by name, namespace/name, uid or the beginning of its sandbox' id.
 
+        Of several sandboxes of one pod, as a restarted one has, the only one that runs.
+
         Raises:
             PodNotFound, AmbiguousPod.
         """
@@ -133,6 +135,8 @@ class PodList:
         found = exact or [view for view in views if len(ref) >= 3 and view.id.startswith(ref)]
         if not found:
             raise PodNotFound(f"no pod {ref}", hint="trilby pod ps lists the pods")
+        if len({view.uid for view in found}) == 1:
+            found = [view for view in found if view.running] or found[:1]
         if len(found) > 1:
             ids = ", ".join(view.id[:12] or view.uid for view in found)
             raise AmbiguousPod(f"{ref} fits several pods: {ids}")
