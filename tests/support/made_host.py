@@ -10,7 +10,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from trilby.cli.node.settings import read_settings
 from trilby.cli.settings import Settings
@@ -228,6 +228,10 @@ class MadeHost(Host):
         self.kept = ClockState(True, 0.01)
         self.interpreter: tuple[int, ...] = (3, 15, 0)
         self.overlay = ""
+        #: How long the disk takes, if it is not the real one that is asked.
+        self.syncs: list[float] = []
+        #: What ends with the host.
+        self.ends = ExitStack()
         self.labels = "system_u:object_r:container_var_lib_t:s0"
         #: Port -> where its server really is.
         self.servers: dict[int, int] = {}
@@ -240,6 +244,13 @@ class MadeHost(Host):
 
     def try_overlay(self, path: str) -> str:
         return self.overlay
+
+    def close(self) -> None:
+        self.ends.close()
+        super().close()
+
+    def sync_times(self, path: str, writes: int, seconds: float) -> list[float]:
+        return self.syncs or super().sync_times(path, writes, seconds)
 
     def clock(self) -> ClockState:
         return self.kept

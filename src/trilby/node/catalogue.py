@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Final
 from trilby.node.checks import (
     cgroups,
     clock,
+    cluster,
+    control_plane,
     daemon,
+    etcd,
     firewall,
     images,
     kernel,
@@ -43,4 +46,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     *clock.CHECKS,
     *kubelet.CHECKS,
     *daemon.CHECKS,
+    *cluster.CHECKS,
+    *control_plane.CHECKS,
+    *etcd.CHECKS,
 )

@@ -186,6 +186,28 @@ class Host:
         """A connection by TCP. Raises OSError."""
         return socket.create_connection((address, port), seconds)
 
+    def sync_times(self, path: str, writes: int, seconds: float) -> list[float]:
+        """Seconds that the disk below ``path`` takes to make a write safe. Raises OSError."""
+        from trilby.system.disk_latency import sync_times
+
+        return sync_times(self.path(path), writes, seconds)
+
+    def packages(self) -> Said:
+        """NAME, a tab and EPOCH:VERSION-RELEASE.ARCH of each package that RPM knows."""
+        form = "%{NAME}\t%{EPOCHNUM}:%{VERSION}-%{RELEASE}.%{ARCH}\n"
+        if self.root == "/" or self.live:
+            program = self.which("rpm")
+            return (
+                self.run(program, "-qa", "--qf", form) if program else Said("", "there is no rpm")
+            )
+        try:
+            done = process.run(
+                ["rpm", "--root", self.root, "-qa", "--qf", form], timeout=RUN_SECONDS
+            )  # fmt: skip
+        except process.CommandFailed as error:
+            return Said("", error.message)
+        return Said(done.stdout.decode(errors="replace"))
+
     def try_overlay(self, path: str) -> str:
         """Why an overlay cannot be mounted with its upper layer below ``path``; "" if it can.
 

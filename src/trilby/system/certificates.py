@@ -1,15 +1,16 @@
-"""The dates of X.509 certificates, which Python's ssl tells of a peer's only; RFC 5280."""
+"""Dates and names of X.509 certificates, which Python's ssl tells of a peer's only; RFC 5280."""
 
 from __future__ import annotations
 
 import time
 from typing import Final
 
-__all__ = ["certificate_dates"]
+__all__ = ["certificate_dates", "certificate_name"]
 
 _SEQUENCE: Final = 0x30
 _VERSION: Final = 0xA0
 _UTC_TIME: Final = 0x17
+_COMMON_NAME: Final = bytes([0x55, 4, 3])
 
 
 def certificate_dates(pem: str) -> tuple[float, float]:
@@ -17,6 +18,33 @@ def certificate_dates(pem: str) -> tuple[float, float]:
 
     Raises ValueError for what is no certificate.
     """
+    body = _body(pem)
+    try:
+        (first, begin_text), (last, end_text) = _fields(body[3][1])
+        return _time(first, begin_text), _time(last, end_text)
+    except (IndexError, ValueError) as error:
+        raise ValueError(f"the certificate is damaged: {error}") from error
+
+
+def certificate_name(pem: str) -> str:
+    """The common name of the first certificate's subject, "" if it has none; RFC 5280, 4.1.2.6.
+
+    Raises ValueError for what is no certificate.
+    """
+    body = _body(pem)
+    try:
+        for _, relative in _fields(body[4][1]):
+            for _, attribute in _fields(relative):
+                (_, kind), (_, value) = _fields(attribute)
+                if kind == _COMMON_NAME:
+                    return value.decode(errors="replace")
+    except (IndexError, ValueError) as error:
+        raise ValueError(f"the certificate is damaged: {error}") from error
+    return ""
+
+
+def _body(pem: str) -> list[tuple[int, bytes]]:
+    """serialNumber, signature, issuer, validity, subject and so on of the first certificate."""
     import ssl
 
     begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
@@ -25,13 +53,9 @@ def certificate_dates(pem: str) -> tuple[float, float]:
     text = pem[pem.index(begin) : pem.index(end) + len(end)]
     try:
         fields = _fields(_content(_content(ssl.PEM_cert_to_DER_cert(text))))
-        if fields[0][0] == _VERSION:
-            del fields[0]
-        # serialNumber, signature, issuer, validity
-        (first, begin_text), (last, end_text) = _fields(fields[3][1])
-        return _time(first, begin_text), _time(last, end_text)
     except (IndexError, ValueError) as error:
         raise ValueError(f"the certificate is damaged: {error}") from error
+    return fields[1:] if fields and fields[0][0] == _VERSION else fields
 
 
 def _content(data: bytes) -> bytes:

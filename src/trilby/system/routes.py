@@ -4,22 +4,37 @@ from __future__ import annotations
 
 import sys
 
-__all__ = ["default_links", "routes_in"]
+import msgspec
+
+__all__ = ["Route", "default_links", "networks_in", "routes_in"]
 
 _NOWHERE = "lo"
 
 
+class Route(msgspec.Struct, frozen=True):
+    """``direct``: the network is that of the link itself, no gateway is in between."""
+
+    link: str
+    subnet: str
+    direct: bool
+
+
 def routes_in(text: str, version: int) -> list[tuple[str, str]]:
     """(link, subnet) of routes to networks, without default routes and single hosts."""
+    return [(route.link, route.subnet) for route in networks_in(text, version)]
+
+
+def networks_in(text: str, version: int) -> list[Route]:
+    """Routes to networks, without default routes and single hosts."""
     if version == 4:
         lines = [line.split() for line in text.splitlines()[1:]]
         return [
-            (line[0], _v4(line[1], line[7]))
+            Route(line[0], _v4(line[1], line[7]), line[2] == "00000000")
             for line in lines
             if line[7] not in ("00000000", "FFFFFFFF")
         ]
     return [
-        (line[9], f"{_v6(line[0])}/{int(line[1], 16)}")
+        Route(line[9], f"{_v6(line[0])}/{int(line[1], 16)}", not int(line[4], 16))
         for line in map(str.split, text.splitlines())
         # ff00::/8 and fe80::/10 are everybody's.
         if 0 < int(line[1], 16) < 128

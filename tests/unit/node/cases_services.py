@@ -302,20 +302,7 @@ KUBELETS = (
 
 SUBIDS = "kubelet:65536:7208960\n"
 GETSUBIDS: Files = {"usr/bin/getsubids": script("")}
-KUBECONFIG = "etc/kubernetes/kubelet.conf"
-CLUSTER = "kind: Config\nclusters:\n- cluster:\n    server: https://203.0.112.9:6443\n"
-
-
-def listening(port: int) -> Callable[[MadeHost], None]:
-    return lambda host: host.servers.update({port: _open_port()})
-
-
-CLUSTERS = (
-    Case("api-server", "fail", "kubelet.conf:4: https://203.0.112.9:6443 cannot be reached", {KUBECONFIG: CLUSTER}),
-    Case("api-server", "pass", "kubelet.conf:4: https://203.0.112.9:6443 answers", {KUBECONFIG: CLUSTER}, listening(6443)),
-    Case("api-server", "fail", "no server", {KUBECONFIG: "kind: Config\n"}),
-    Case("api-server", "fail", "x.conf:1:", {KUBECONFIG: "[", **running("--kubeconfig=/etc/x.conf"), "etc/x.conf": "["}),
-    Case("api-server", "skip", "not in a cluster"),
+SUBID = (
     Case("kubelet-subids", "pass", "/etc/subuid:1: kubelet:65536:7208960",
          {"etc/subuid": SUBIDS, "etc/subgid": SUBIDS, **GETSUBIDS}),
     Case("kubelet-subids", "fail", "/etc/subgid:1: kubelet:100000:7208960",
@@ -375,4 +362,4 @@ DAEMON_PASS = (
     Case("trilby-certificates", "pass", "valid until", {**TLS, CRT: VALID, KEY: ""}),
 )  # fmt: skip
 
-CASES = (*DAEMON_PASS, *IMAGES, *SECURITY, *TIME, *KUBELETS, *CLUSTERS, *DAEMON)
+CASES = (*DAEMON_PASS, *IMAGES, *SECURITY, *TIME, *KUBELETS, *SUBID, *DAEMON)

@@ -11,7 +11,7 @@ from types import FrameType
 
 import pytest
 from tests.support.made_host import made_host, node_of
-from tests.unit.node import cases_host, cases_runtime, cases_services
+from tests.unit.node import cases_cluster, cases_host, cases_runtime, cases_services
 from tests.unit.node.case import Case
 from tests.unit.node.cases_services import answers
 
@@ -20,7 +20,7 @@ from trilby.node.catalogue import CHECKS
 from trilby.node.engine import examine
 from trilby.node.model import STATUS, Verdict, status_of
 
-CASES = (*cases_host.CASES, *cases_runtime.CASES, *cases_services.CASES)
+CASES = (*cases_host.CASES, *cases_runtime.CASES, *cases_services.CASES, *cases_cluster.CASES)
 FOLDER = Path(str(checks.__path__[0]))
 
 #: What a fit host has no use for.
@@ -29,7 +29,11 @@ SKIPPED = {
     *("storage-overlay-features", "api-server", "kubelet-subids"),
     *("storage-additional", "ipv6", "ports-daemon", "credentials", "credential-helpers"),
     *("registries-resolve", "registries-reachable", "apparmor", "last-shutdown"),
-    *("kubelet-healthz", "trilby-certificates"),
+    *("kubelet-healthz", "trilby-certificates", "cluster-identity", "cluster-node"),
+    *("cluster-clock", "cluster-version-skew", "cluster-ranges", "cluster-pod-range"),
+    *("control-plane-certificates", "control-plane-kubeconfigs", "control-plane-keys"),
+    *("control-plane-manifests", "control-plane-versions", "control-plane-ranges"),
+    *("etcd-disk", "etcd-health", "etcd-members"),
 }
 
 

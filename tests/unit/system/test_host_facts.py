@@ -7,10 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.tls_server import authority
 
+from trilby.system.certificates import certificate_name
 from trilby.system.clock import clock_state
 from trilby.system.directory_types import has_types
-from trilby.system.routes import default_links, routes_in
+from trilby.system.disk_latency import sync_times
+from trilby.system.routes import Route, default_links, networks_in, routes_in
 
 V4 = """\
 Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT
@@ -53,3 +56,29 @@ def test_routes() -> None:
     assert routes_in(V6, 6) == [("eth9", "fd99::/64")]
     assert default_links(V6, 6) == ["eth9"]
     assert not routes_in("", 4) and not routes_in("", 6) and not default_links("", 4)
+
+
+def test_networks_of_links_and_behind_gateways() -> None:
+    far = "eth0\t0000000A\t017000CB\t0003\t0\t0\t0\t000000FF\t0\t0\t0\n"
+    assert Route("eth0", "203.0.112.0/22", True) in networks_in(V4, 4)
+    assert Route("eth0", "10.0.0.0/8", False) in networks_in(V4 + far, 4)
+    assert [each.direct for each in networks_in(V6, 6)] == [True]
+
+
+def test_name_in_a_certificate() -> None:
+    certificate, _ = authority().sign("named", "/O=system:nodes/CN=system:node:a")
+    assert certificate_name(certificate) == "system:node:a"
+    certificate, _ = authority().sign("unnamed", "/O=nobody")
+    assert certificate_name(certificate) == ""
+    with pytest.raises(ValueError, match="no PEM"):
+        certificate_name("KEY")
+
+
+def test_times_of_a_disk(tmp_path: Path) -> None:
+    took = sync_times(tmp_path, 10, 60.0)
+    assert len(took) == 10
+    assert all(each >= 0 for each in took)
+    assert len(sync_times(tmp_path, 10, 0.0)) == 1
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(OSError, match="No such file"):
+        sync_times(tmp_path / "none", 10, 1.0)

@@ -36,7 +36,7 @@ def _split(values: tuple[str, ...]) -> list[str]:
     epilog="Example: trilby node check --only sysctls,cgroup-driver --format json",
 )
 @host_options
-@click.option("--network", is_flag=True, help="Also ask peers: registries and their names.")
+@click.option("--network", is_flag=True, help="Also ask peers: registries, the API server, etcd.")
 @click.option(
     "--only",
     metavar="ID,...",
@@ -83,9 +83,10 @@ def command(
     """Check whether a host is fit to run pods, and tell what to do where it is not.
 
     Kernel, modules, sysctls, cgroups, swap, storage, programs, CNI networks, ports, names,
-    registries, SELinux, clock, kubelet and daemon: each check says what it saw, with file and line
-    where a file says it, why it matters, and the command that mends it. Nothing is changed. What
-    only root may see is skipped for others.
+    registries, SELinux, clock, kubelet, daemon, cluster and etcd: each check says what it saw, with
+    file and line where a file says it, why it matters, and the command that mends it. Nothing is
+    changed. What only root may see is skipped for others, and what is of a cluster where there is
+    none.
 
     Ends with 0 if there is nothing to do, with 1 if there are warnings, with 2 if something fails
     that keeps pods from running as they should.

@@ -12,7 +12,7 @@ from trilby.system.certificates import certificate_dates
 if TYPE_CHECKING:
     from trilby.node.node import Node
 
-__all__ = ["dates", "key_rights"]
+__all__ = ["SOON", "dates", "dates_of", "key_rights"]
 
 SOON: Final = 14 * 86400
 
@@ -22,6 +22,11 @@ def dates(node: Node, path: str, renew: str) -> Seen:
     text = node.host.read(path)
     if text is None:
         return failed(f"{path} is not there", mend=renew)
+    return dates_of(text, path, renew)
+
+
+def dates_of(text: str, path: str, renew: str) -> Seen:
+    """The same of PEM that was found at ``path``."""
     try:
         begin, end = certificate_dates(text)
     except ValueError as error:

@@ -13,7 +13,7 @@ from trilby.node.processes import find, unit
 if TYPE_CHECKING:
     from trilby.node.node import Node
 
-__all__ = ["CHECKS"]
+__all__ = ["CHECKS", "kubelet_path"]
 
 GROUP: Final = "kubelet"
 SERVICE: Final = "kubelet.service"
@@ -22,8 +22,6 @@ OLDEST: Final = (1, 26)
 GOOD: Final = (1, 31)
 #: The last release that this version was tried with.
 NEWEST: Final = (1, 36)
-KUBECONFIG: Final = "/etc/kubernetes/kubelet.conf"
-SECONDS: Final = 3.0
 PKI: Final = "/var/lib/kubelet/pki"
 CLIENT: Final = f"{PKI}/kubelet-client-current.pem"
 SERVING: Final = (f"{PKI}/kubelet-server-current.pem", f"{PKI}/kubelet.crt")
@@ -70,11 +68,17 @@ def _endpoint(node: Node) -> Seen:
     return passed(f"{place} is {endpoint}")
 
 
-def _version(node: Node) -> Seen:
+def kubelet_path(node: Node) -> str:
+    """The program of the installed kubelet, else of the running one; "" without any."""
     path = node.host.which("kubelet")
-    if not path:
-        running = find(node.host, "kubelet")
-        path = running[0].argv[0] if running and running[0].argv[0].startswith("/") else ""
+    if path:
+        return path
+    running = find(node.host, "kubelet")
+    return running[0].argv[0] if running and running[0].argv[0].startswith("/") else ""
+
+
+def _version(node: Node) -> Seen:
+    path = kubelet_path(node)
     if not path:
         return skipped("the kubelet is not installed")
     if not node.host.live:
@@ -208,28 +212,6 @@ def _subids(node: Node) -> Seen:
     return worst(seen, skipped("neither /etc/subuid nor /etc/subgid has a line for kubelet"))
 
 
-def _api_server(node: Node) -> Seen:
-    from urllib.parse import urlsplit
-
-    from trilby.image.config_yaml import load_yaml
-
-    path = command_line(node.host).get("kubeconfig", KUBECONFIG)
-    if not node.host.exists(path):
-        return skipped(f"{path} is not there: the kubelet is not in a cluster")
-    clusters = load_yaml(node.host.path(path)).sections("clusters")
-    cluster = clusters[0].section("cluster") if clusters else None
-    server = cluster.string("server") if cluster else ""
-    place = f"{cluster.where('server')} {server}" if cluster else f"{path}:"
-    address = urlsplit(server)
-    if not address.hostname:
-        return failed(f"{place} no server")
-    try:
-        with node.host.dial(address.hostname, address.port or 443, SECONDS):
-            return passed(f"{place} answers")
-    except OSError as error:
-        return failed(f"{place} cannot be reached: {error}")
-
-
 def _healthz(node: Node) -> Seen:
     if not node.host.live or not find(node.host, "kubelet"):
         return skipped("no kubelet runs")
@@ -261,11 +243,6 @@ CHECKS: Final = (
     Check(
         id="kubelet-healthz", group=GROUP, title="Kubelet answers", look=_healthz, slow=True,
         why="a kubelet that is not well starts no pods", mend="journalctl -u kubelet -n 50",
-    ),
-    Check(
-        id="api-server", group=GROUP, title="API server answers", look=_api_server, slow=True,
-        network=True, why="the node is not ready, and gets no pods",
-        mend="curl -k https://SERVER/livez",
     ),
     Check(
         id="kubelet-subids", group=GROUP, title="Ids of pods with user namespaces", look=_subids,
