@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from trilby.node.node import Node
 
-__all__ = ["facts_of"]
+__all__ = ["digest_of", "facts_of"]
 
 FILES: Final = (
     "/etc/containers/registries.conf",
@@ -28,6 +28,7 @@ FOLDERS: Final = (
     ("/etc/modules-load.d", ".conf"),
     ("/etc/sysctl.d", ".conf"),
 )
+CNI: Final = (".conf", ".conflist", ".json")
 SYSCTLS: Final = (
     *("net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding", "vm.overcommit_memory"),
     *("kernel.panic", "net.bridge.bridge-nf-call-iptables", "user.max_user_namespaces"),
@@ -67,7 +68,7 @@ def _host(node: Node) -> dict[str, str]:
         ),
         "kernel": node.release,
         # machine-id(5): it is not to be shown to others.
-        "machine_id_sha256": _digest(machine.encode()) if machine else "",
+        "machine_id_sha256": digest_of(machine.encode()) if machine else "",
     }
 
 
@@ -134,7 +135,7 @@ def _files(node: Node) -> dict[str, str]:
         except PermissionError:
             text = None
         if text is not None:
-            found[path] = _digest(text.encode())
+            found[path] = digest_of(text.encode())
     return found
 
 
@@ -143,11 +144,12 @@ def _prefix(node: Node) -> str:
 
 
 def _in_folders(node: Node) -> Iterable[str]:
-    for folder, suffix in (*FOLDERS, *((each, "") for each in node.engine.cni_config_dirs)):
+    for folder, suffix in (*FOLDERS, *((each, CNI) for each in node.engine.cni_config_dirs)):
         for name in node.host.names(folder):
             if name.endswith(suffix):
                 yield f"{folder}/{name}"
 
 
-def _digest(data: bytes) -> str:
+def digest_of(data: bytes) -> str:
+    """As sha256:HEX."""
     return f"sha256:{hashlib.sha256(data).hexdigest()}"

@@ -6,6 +6,7 @@ from trilby.cli.lazy import LazyGroup
 
 COMMANDS = {
     "check": ("trilby.cli.node.check", "Check whether a host is fit to run pods"),
+    "lock": ("trilby.cli.node.lock", "Write down what a host runs, or compare with that"),
     "facts": ("trilby.cli.node.facts", "Show versions and settings that pods depend on"),
 }
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from trilby.image.config_document import Section
     from trilby.node.node import Node
 
-__all__ = ["API_SERVER", "CONTROLLERS", "ETCD", "SCHEDULER", "Component", "component"]
+__all__ = ["API_SERVER", "CONTROLLERS", "ETCD", "MANIFESTS", "SCHEDULER", "Component", "component"]
 
 API_SERVER: Final = "kube-apiserver"
 CONTROLLERS: Final = "kube-controller-manager"
