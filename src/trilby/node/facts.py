@@ -144,7 +144,9 @@ def _prefix(node: Node) -> str:
 
 
 def _in_folders(node: Node) -> Iterable[str]:
-    for folder, suffix in (*FOLDERS, *((each, CNI) for each in node.engine.cni_config_dirs)):
+    folders: list[tuple[str, str | tuple[str, ...]]] = [*FOLDERS]
+    folders += [(each, CNI) for each in node.engine.cni_config_dirs]
+    for folder, suffix in folders:
         for name in node.host.names(folder):
             if name.endswith(suffix):
                 yield f"{folder}/{name}"
