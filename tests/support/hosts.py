@@ -6,12 +6,14 @@
     python -m tests.support.hosts older              packages of an older release, too
     python -m tests.support.hosts create NAME IP     a fresh host that is up
     python -m tests.support.hosts run NAME COMMAND   run a program in it, e.g. bash -l
+    python -m tests.support.hosts disk NAME DEV SIZE give it an empty disk, e.g. /dev/vdb 4G
     python -m tests.support.hosts destroy NAME       the host and all that it wrote
     python -m tests.support.hosts list
     python -m tests.support.hosts clear              all hosts, and the network
 
 A host's root is the stand-in for Rawhide (spec/standin) with an overlay in memory; it survives
 reboots, and goes with ``destroy``. ``host-init`` beside this file says what a host has of its own.
+TRILBY_HOSTS_REPOSITORY may name a folder that is one more signed repository, which hosts know.
 What is here is in TRILBY_HOSTS, or else /dev/shm/trilby-hosts. Needs root and cgroup v1.
 """
 
@@ -29,6 +31,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from tests.support.host import ENVIRONMENT, INIT
+from tests.support.hosts_disks import attach, detach
 from tests.support.hosts_fabric import BRIDGE, GATEWAY, LENGTH
 from tests.support.kubernetes_host import child_of, make_cgroups, remove_cgroups
 
@@ -58,6 +61,7 @@ def fabric_pid() -> int:
 def prepare() -> None:
     """Everything that hosts need and that takes time; what is there is left alone."""
     from tests.support.hosts_packages import publish_images, publish_packages
+    from tests.support.hosts_signed import publish_signed
 
     with _locked("fabric"):
         (fabric() / "root").write_text(str(publish_packages(fabric() / "web")))
@@ -73,6 +77,7 @@ def prepare() -> None:
             )
             _wait(lambda: fabric_pid() > 0, "the network", fabric() / "log")
             publish_images(fabric_pid(), fabric() / "images")
+            publish_signed(fabric_pid(), fabric() / "web", fabric() / "signing")
 
 
 # -- hosts
@@ -80,7 +85,7 @@ def prepare() -> None:
 
 def create(name: str, address: str) -> None:
     """Boot a fresh host and wait until systemd says that it is up."""
-    from tests.support.hosts_packages import repository_file
+    from tests.support.hosts_packages import EXTRA, repository_file
 
     directory = place() / name
     if directory.exists():
@@ -89,7 +94,8 @@ def create(name: str, address: str) -> None:
         prepare()
     repositories = directory / "root/upper/etc/yum.repos.d"
     repositories.mkdir(parents=True)
-    for repository in ("rawhide", "kubernetes"):
+    extra = (EXTRA,) if (fabric() / "web" / EXTRA).exists() else ()
+    for repository in ("rawhide", "kubernetes", *extra):
         (repositories / f"{repository}.repo").write_text(repository_file(repository))
     # Debian's dnf5 keeps copies of what it installs; Fedora's has that in a package of its own.
     plugins = directory / "root/upper/etc/dnf/libdnf5-plugins"
@@ -148,6 +154,7 @@ def destroy(name: str) -> None:
         os.kill(pid, signal.SIGKILL)
     if supervisor := _alive(directory / "supervisor"):
         _wait_end(supervisor)
+    detach(directory)
     shutil.rmtree(directory, ignore_errors=True)
 
 
@@ -259,6 +266,8 @@ def main(words: Sequence[str]) -> int:
             create(name, address)
         case ["supervise", name]:
             return supervise(name)
+        case ["disk", name, device, size]:
+            attach(place() / name, pid_of(name), device, size)
         case ["destroy", name]:
             destroy(name)
         case ["run", name, *command] if command:

@@ -6,6 +6,7 @@ to 2.21 looks for what ``dataclasses`` no longer has.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -26,8 +27,10 @@ from trilby.rpm.prebuilt import Prebuilt, render
 from trilby.rpm.repo import KEY_NAME, Repository, make_repository
 from trilby.rpm.sign import sign
 
-__all__ = ["publish_images", "publish_older", "publish_packages", "repository_file"]
+__all__ = ["EXTRA", "publish_images", "publish_older", "publish_packages", "repository_file"]
 
+#: A signed repository of the user's own, for packages that the stand-in does not have, as CRI-O.
+EXTRA = "extra"
 ANSIBLE_PYTHON = "3.14"
 BINDINGS = ("libdnf5", "rpm")
 PYTHON = Prebuilt(
@@ -51,6 +54,8 @@ def publish_packages(web: Path) -> Path:
     web.mkdir(parents=True, exist_ok=True)
     for found in (repository(), today(), kubernetes()):
         _publish(web, found.name, found)
+    if extra := os.environ.get("TRILBY_HOSTS_REPOSITORY"):
+        _publish(web, EXTRA, Repository(EXTRA, extra))
     return root_for_ansible()
 
 
