@@ -72,6 +72,8 @@ class Node:
         self.runtime: Process
         self.kubelet: Process
         self.name = host.run("hostname").stdout.decode().strip()
+        #: Of the kubelet, besides its configuration.
+        self.arguments: tuple[str, ...] = ()
 
     # -- its daemons
 
@@ -111,7 +113,7 @@ class Node:
         config.write_text(yaml.safe_dump({**KUBELET, **changes}))
         self.kubelet = self.host.start(
             *("kubelet", program("kubelet"), "--config=/var/lib/kubelet/config.yaml"),
-            *(f"--node-ip={ADDRESS}", "--v=2"),
+            *(f"--node-ip={ADDRESS}", "--v=2", *self.arguments),
         )
         wait_for(self._kubelet_answers, "the kubelet's health", self.kubelet.log)
 
@@ -298,7 +300,7 @@ def running_node(directory: Path, name: str) -> Iterator[Node]:
     """Boot a node with two images and an empty registry; ``directory`` keeps its logs."""
     with fresh_host(directory, name) as host:
         node = Node(host)
-        _configure(host)
+        configure(host)
         node.start_registry()
         node.start_runtime()
         import_images(node)
@@ -306,7 +308,8 @@ def running_node(directory: Path, name: str) -> Iterator[Node]:
         yield node
 
 
-def _configure(host: Host) -> None:
+def configure(host: Host) -> None:
+    """Files of a node that has no pods yet."""
     host.path("/etc/containers/policy.json").write_text(
         json.dumps({"default": [{"type": "insecureAcceptAnything"}]})
     )

@@ -23,7 +23,7 @@ from pathlib import Path
 ADDRESS = "203.0.112.9"
 KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 
-#: Path -> status and document; text goes as it is.
+#: Path, with its question or without -> status and document; text goes as it is.
 Answers = Mapping[str, tuple[int, object]]
 
 
@@ -92,9 +92,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        status, document = self.answers.get(
-            self.path.partition("?")[0], (404, {"message": f"{self.path} is not known"})
-        )
+        unknown = 404, {"message": f"{self.path} is not known"}
+        plain = self.answers.get(self.path.partition("?")[0], unknown)
+        status, document = self.answers.get(self.path, plain)
         body = document.encode() if isinstance(document, str) else json.dumps(document).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))

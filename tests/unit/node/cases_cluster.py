@@ -233,7 +233,7 @@ CONTROL_PLANES = (
     Case("control-plane-ranges", "fail", "has no containers", {**control_plane(), f"{MANIFESTS}/kube-apiserver.yaml": "spec: {}\n"}),
 )  # fmt: skip
 
-STATUS = {"version": "3.6.8", "leader": "123", "dbSize": "20480", "dbSizeQuota": "2147483648"}
+STATUS = {"version": "3.6.8", "leader": "1", "dbSize": "20480", "dbSizeQuota": "2147483648"}
 FIRST = {
     "ID": "1",
     "name": "cp1",

@@ -51,6 +51,18 @@ def _split(values: tuple[str, ...]) -> list[str]:
     shell_complete=_ids,
     help="Checks to leave out, likewise.",
 )
+@click.option(
+    "--cluster",
+    is_flag=True,
+    help="Show the whole cluster instead, from a host of its control plane: nodes, control plane,"
+    " etcd, certificates.",
+)
+@click.option(
+    "--kubeconfig",
+    metavar="FILE",
+    default="",
+    help="With --cluster: whom to ask, and as whom; without it /etc/kubernetes/admin.conf.",
+)
 @click.option("--list", "listing", is_flag=True, help="Name the checks, and look at nothing.")
 @click.option(
     "--explain", metavar="ID", default="", shell_complete=_ids, help="Tell what a check is for."
@@ -75,6 +87,8 @@ def command(
     network: bool,
     only: tuple[str, ...],
     skip: tuple[str, ...],
+    cluster: bool,
+    kubeconfig: str,
     listing: bool,
     explain: str,
     everything: bool,
@@ -87,6 +101,10 @@ def command(
     file and line where a file says it, why it matters, and the command that mends it. Nothing is
     changed. What only root may see is skipped for others, and what is of a cluster where there is
     none.
+
+    --cluster asks the API server, etcd and each node's servers instead, and shows who is there and
+    how they are: each node with its runtime, versions, addresses and range of pods, the members of
+    control plane and etcd, and which certificate ends first.
 
     Ends with 0 if there is nothing to do, with 1 if there are warnings, with 2 if something fails
     that keeps pods from running as they should.
@@ -101,6 +119,10 @@ def command(
     if listing:
         return _list(chosen, format)
     node = node_of(settings, config_file, host_root, kubelet_config)
+    if cluster:
+        from trilby.cli.node.cluster import show_cluster
+
+        return show_cluster(node, kubeconfig, format)
     outcomes = examine(node, chosen, network=network)
     if format == "json":
         print_json(document(outcomes))

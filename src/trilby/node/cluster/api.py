@@ -57,7 +57,9 @@ class Api:
         found: list[NodeObject] = []
         after = ""
         while True:
-            path = f"/api/v1/nodes?limit={PAGE}" + (f"&continue={quote(after)}" if after else "")
+            path = f"/api/v1/nodes?limit={PAGE}"
+            if after:
+                path += f"&continue={quote(after, safe='')}"
             page = self.https.read(path, NodeList)
             found += page.items or ()
             after = page.metadata.next
