@@ -33,6 +33,7 @@ __all__ = ["EXTRA", "publish_images", "publish_older", "publish_packages", "repo
 EXTRA = "extra"
 ANSIBLE_PYTHON = "3.14"
 BINDINGS = ("libdnf5", "rpm")
+CUSTOMIZE = Path(__file__).with_name("hosts_sitecustomize.py")
 PYTHON = Prebuilt(
     name=f"python{ANSIBLE_PYTHON}",
     version=f"{ANSIBLE_PYTHON}.0",
@@ -72,6 +73,10 @@ def root_for_ansible() -> Path:
             log=str(folder / "log"),
         )
         root.fill([*definition().host, f"python{ANSIBLE_PYTHON}"])
+        # Not by time stamps, which the packages have of another day.
+        python = f"python{ANSIBLE_PYTHON}"
+        compiling = ("-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash")
+        root.run([python, *compiling, f"/usr/lib/{python}", "/usr/lib/python3"])
 
     mark = fingerprint(rawhide.directory, extras.directory, *definition().host)
     return made_once("ansible-root", mark, make) / "root"
@@ -111,7 +116,7 @@ def python_for_ansible() -> Repository:
         sign(sorted(map(str, folder.glob("*.rpm"))), signing_key(), tools=tools())
         make_repository(str(folder), tools=tools(), key=signing_key())
 
-    path = made_once("python", fingerprint(tools().root, Path(__file__)), make)
+    path = made_once("python", fingerprint(tools().root, Path(__file__), CUSTOMIZE), make)
     return Repository("python", str(path), key=str(path / KEY_NAME))
 
 
@@ -127,6 +132,10 @@ def _stage_python(usr: Path, files: Path) -> None:
     bindings = (f"python3/dist-packages/{name}" for name in BINDINGS)
     for name in (f"python{ANSIBLE_PYTHON}", *bindings):
         shutil.copytree(usr / "lib" / name, files / "lib" / name, symlinks=True, ignore=skipped)
+    customize = files / f"lib/python{ANSIBLE_PYTHON}/sitecustomize.py"
+    # Debian's is a link to a file in /etc.
+    customize.unlink(missing_ok=True)
+    shutil.copy(CUSTOMIZE, customize)
 
 
 def publish_images(network: int, work: Path) -> None:
