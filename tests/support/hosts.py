@@ -84,12 +84,11 @@ def prepare() -> None:
 
 
 def create(name: str, address: str) -> None:
-    """Boot a fresh host and wait until systemd says that it is up."""
+    """Boot a fresh host, in place of one of that name, and wait until systemd says that it is up."""
     from tests.support.hosts_packages import EXTRA, repository_file
 
     directory = place() / name
-    if directory.exists():
-        raise SystemExit(f"hosts: {name} is there already; destroy it first")
+    destroy(name)
     if not fabric_pid():
         prepare()
     repositories = directory / "root/upper/etc/yum.repos.d"
