@@ -1,6 +1,9 @@
 """Write go.mod and go.sum beside this file for a version of Kubernetes.
 
     python tests/kubernetes/pin.py v1.36.3
+    python tests/kubernetes/pin.py --older v1.36.1
+
+The second writes into a folder of the version's name, with nothing but what a cluster is made of.
 
 k8s.io/kubernetes replaces its staging modules by folders of its own repository, which nobody else
 has; each is published under the version v0.MINOR.PATCH of the same release.
@@ -12,15 +15,35 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 MAIN = "k8s.io/kubernetes"
 MODULE = "trilby.test/kubernetes"
 #: Programs of Kubernetes itself that tests use; our own are the folders beside this file.
+COMMANDS = (
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-proxy",
+    "kube-scheduler",
+    "kubeadm",
+    "kubectl",
+    "kubelet",
+)
+#: Programs of images that the suite's pods run.
+IMAGES = (
+    "agnhost",
+    "nonewprivs",
+    "regression-issue-74839",
+    "resource-consumer",
+    "resource-consumer/consume-cpu",
+)
 TOOLS = (
-    *(f"{MAIN}/cmd/{name}" for name in ("kubeadm", "kubectl", "kubelet")),
-    f"{MAIN}/test/images/agnhost",
+    *(f"{MAIN}/cmd/{name}" for name in COMMANDS),
+    f"{MAIN}/test/e2e",
+    *(f"{MAIN}/test/images/{name}" for name in IMAGES),
+    "k8s.io/sample-apiserver",
 )
 
 
@@ -34,7 +57,7 @@ def staging_modules(go_mod: str) -> list[str]:
     )
 
 
-def pin(version: str) -> None:
+def pin(version: str, folder: Path, tools: Sequence[str]) -> None:
     """Write both files; ``go mod tidy`` adds what the programs import."""
     if not re.fullmatch(r"v1\.\d+\.\d+", version):
         raise SystemExit(f"pin.py: {version} is not a release of Kubernetes, as v1.36.3")
@@ -43,18 +66,19 @@ def pin(version: str) -> None:
     go_version = json.loads(_go("mod", "edit", "-json", described["GoMod"]))["Go"]
     modules = staging_modules(described["GoMod"])
     lines = [
-        f"// Written by pin.py {version}.",
+        f"// Written by pin.py for {version}.",
         f"module {MODULE}\n",
         f"go {go_version}\n",
-        *(f"tool {tool}" for tool in TOOLS),
+        *(f"tool {tool}" for tool in tools),
         f"\nrequire {MAIN} {version}\n",
         "replace (",
         *(f"\t{module} => {module} {staging_version}" for module in modules),
         ")",
     ]
-    (HERE / "go.mod").write_text("\n".join(lines) + "\n")
-    (HERE / "go.sum").unlink(missing_ok=True)
-    _go("mod", "tidy", where=HERE)
+    folder.mkdir(exist_ok=True)
+    (folder / "go.mod").write_text("\n".join(lines) + "\n")
+    (folder / "go.sum").unlink(missing_ok=True)
+    _go("mod", "tidy", where=folder)
 
 
 def _go(*words: str, where: Path | None = None) -> str:
@@ -67,6 +91,10 @@ def _go(*words: str, where: Path | None = None) -> str:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        raise SystemExit(__doc__)
-    pin(sys.argv[1])
+    match sys.argv[1:]:
+        case ["--older", older]:
+            pin(older, HERE / older, [f"{MAIN}/cmd/{name}" for name in COMMANDS])
+        case [newest]:
+            pin(newest, HERE, TOOLS)
+        case _:
+            raise SystemExit(__doc__)

@@ -1,10 +1,13 @@
-"""Programs of Kubernetes, and Go programs of our own, built from the module in tests/kubernetes.
+"""Programs of Kubernetes, and Go programs of our own, built from the modules in tests/kubernetes.
 
 ``program("kubelet")`` gives the path of a built program, and builds it if it is not there. What was
 built stays outside the tree: in TRILBY_CACHE, or else in the user's cache folder. As a command it
 does the same and prints the paths::
 
     python -m tests.support.kubernetes kubelet agnhost
+    python -m tests.support.kubernetes --older kubelet
+
+Without names it is those that tests/integration runs; a cluster's are built when one is made.
 """
 
 from __future__ import annotations
@@ -23,20 +26,51 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 MODULE = Path(__file__).resolve().parents[1] / "kubernetes"
 
-#: The name of a program, and its package. Those that begin with a dot are folders of ours; one that
-#: has a go.mod is a module of its own.
-PROGRAMS = {
-    "kubelet": "k8s.io/kubernetes/cmd/kubelet",
-    "kubeadm": "k8s.io/kubernetes/cmd/kubeadm",
-    "kubectl": "k8s.io/kubernetes/cmd/kubectl",
-    "agnhost": "k8s.io/kubernetes/test/images/agnhost",
-    "criwire": "./criwire",
-    "kubeletclient": "./kubeletclient",
-    "nriplugin": "./nriplugin",
+#: Another release, in its own folder: for upgrades.
+OLDER = "v1.36.1"
+
+
+class Program(NamedTuple):
+    """How one is built: its package, from which folder, and whether it is a binary of tests."""
+
+    package: str
+    module: str = "."
+    tests: bool = False
+
+
+#: What tests run.
+TESTED = {
+    "kubelet": Program("k8s.io/kubernetes/cmd/kubelet"),
+    "kubeadm": Program("k8s.io/kubernetes/cmd/kubeadm"),
+    "kubectl": Program("k8s.io/kubernetes/cmd/kubectl"),
+    "agnhost": Program("k8s.io/kubernetes/test/images/agnhost"),
+    "criwire": Program("./criwire"),
+    "kubeletclient": Program(".", "kubeletclient"),
+    "nriplugin": Program(".", "nriplugin"),
 }
+#: What a cluster is made of, and what looks at it.
+CLUSTER = {
+    "kube-apiserver": Program("k8s.io/kubernetes/cmd/kube-apiserver"),
+    "kube-controller-manager": Program("k8s.io/kubernetes/cmd/kube-controller-manager"),
+    "kube-proxy": Program("k8s.io/kubernetes/cmd/kube-proxy"),
+    "kube-scheduler": Program("k8s.io/kubernetes/cmd/kube-scheduler"),
+    "etcd": Program("go.etcd.io/etcd/server/v3", "etcd"),
+    "etcdctl": Program("go.etcd.io/etcd/etcdctl/v3", "etcd"),
+    "etcdutl": Program("go.etcd.io/etcd/etcdutl/v3", "etcd"),
+    "coredns": Program("github.com/coredns/coredns", "coredns"),
+    "pause": Program("./pause"),
+    "e2e.test": Program("k8s.io/kubernetes/test/e2e", tests=True),
+    "sample-apiserver": Program("k8s.io/sample-apiserver"),
+    "nonewprivs": Program("k8s.io/kubernetes/test/images/nonewprivs"),
+    "regression-issue-74839": Program("k8s.io/kubernetes/test/images/regression-issue-74839"),
+    "resource-consumer": Program("k8s.io/kubernetes/test/images/resource-consumer"),
+    "consume-cpu": Program("k8s.io/kubernetes/test/images/resource-consumer/consume-cpu"),
+}
+PROGRAMS = TESTED | CLUSTER
 #: Newer releases of Go do not build this Kubernetes.
 GO_VERSION = "1.26"
 #: Builds that nobody asked for in so many seconds are removed when another one is made.
@@ -47,16 +81,21 @@ class BuildError(Exception):
     """A program cannot be built; the message says what to do."""
 
 
-def program(name: str) -> Path:
-    """The path of a program, built now if need be. Raises BuildError."""
-    package = PROGRAMS[name]
+def program(name: str, release: str = "") -> Path:
+    """The path of a program, built now if need be; of go.mod's release or OLDER. Raises BuildError.
+
+    Ours, etcd and CoreDNS have releases of their own, whichever is asked for.
+    """
+    wanted = PROGRAMS[name]
+    if release == OLDER and wanted.package.startswith("k8s.io/kubernetes/cmd/"):
+        wanted = wanted._replace(module=OLDER)
     cache = cache_folder()
-    path = cache / f"{name}-{_fingerprint(package)}" / name
+    path = cache / f"{name}-{_fingerprint(wanted)}" / name
     if not path.exists():
         cache.mkdir(parents=True, exist_ok=True)
         with _lock(cache / f"{name}.lock"):
             if not path.exists():
-                _build(package, path)
+                _build(wanted, path)
                 _remove_unused(cache, name)
     os.utime(path.parent)
     return path
@@ -64,8 +103,14 @@ def program(name: str) -> Path:
 
 def kubernetes_version() -> str:
     """As v1.36.3: what go.mod requires."""
-    found = re.search(r"k8s\.io/kubernetes (v\S+)", (MODULE / "go.mod").read_text())
-    assert found
+    return module_version("k8s.io/kubernetes")
+
+
+def module_version(module: str, folder: str = ".") -> str:
+    """As v3.6.8: what the go.mod in a folder of ours requires of a module."""
+    text = (MODULE / folder / "go.mod").read_text()
+    found = re.search(rf"^(?:require )?\t?{re.escape(module)} (v\S+)", text, re.MULTILINE)
+    assert found, f"{folder}/go.mod does not require {module}"
     return found.group(1)
 
 
@@ -103,41 +148,35 @@ def go_command() -> tuple[str, str]:
     )
 
 
-def _flags() -> str:
+def _flags(wanted: Program) -> str:
     """Versions are set by the linker; without them kubelets say v0.0.0 and refuse each other."""
-    version = kubernetes_version()
+    version = OLDER if wanted.module == OLDER else kubernetes_version()
     major, minor, _ = version.removeprefix("v").split(".", 2)
     values = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
     sets = (f"-X k8s.io/component-base/version.{key}={value}" for key, value in values.items())
     return " ".join(("-s -w", *sets))
 
 
-def _module(package: str) -> tuple[Path, str]:
-    """The module's folder, and what the package is called from there."""
-    folder = MODULE / package
-    return (folder, ".") if (folder / "go.mod").exists() else (MODULE, package)
-
-
-def _fingerprint(package: str) -> str:
+def _fingerprint(wanted: Program) -> str:
     """Tells builds apart by everything that goes into one."""
-    module, _ = _module(package)
+    module = MODULE / wanted.module
     files = [module / "go.mod", module / "go.sum"]
-    if package.startswith("."):
-        files += sorted((MODULE / package).glob("*.go"))
-    parts = [go_command()[1], os.uname().machine, _flags()]
+    if wanted.package.startswith("."):
+        files += sorted((module / wanted.package).glob("*.go"))
+    parts = [go_command()[1], os.uname().machine, _flags(wanted), wanted.package]
     parts += [f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
-def _build(package: str, path: Path) -> None:
+def _build(wanted: Program, path: Path) -> None:
     """Build beside the place and rename: what has the name is whole."""
     folder = Path(tempfile.mkdtemp(prefix=".build-", dir=path.parent.parent))
     try:
-        command = [go_command()[0], "build", "-trimpath", "-ldflags", _flags()]
-        module, name = _module(package)
+        verb = ["test", "-c"] if wanted.tests else ["build"]
+        command = [go_command()[0], *verb, "-trimpath", "-ldflags", _flags(wanted)]
         done = subprocess.run(
-            [*command, "-o", str(folder / path.name), name],
-            cwd=module,
+            [*command, "-o", str(folder / path.name), wanted.package],
+            cwd=MODULE / wanted.module,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -145,7 +184,7 @@ def _build(package: str, path: Path) -> None:
             env={**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off"},
         )
         if done.returncode:
-            raise BuildError(f"building {package} in {MODULE} failed:\n{done.stdout[-4000:]}")
+            raise BuildError(f"building {wanted.package} failed:\n{done.stdout[-4000:]}")
         folder.chmod(0o755)
         os.rename(folder, path.parent)
     finally:
@@ -165,12 +204,13 @@ def _lock(path: Path) -> Iterator[None]:
         yield
 
 
-def main(names: list[str]) -> int:
-    """Print the path of each program, or of all; builds are announced, they take minutes."""
-    for name in names or list(PROGRAMS):
+def main(words: list[str]) -> int:
+    """Print the path of each program; builds are announced, they take minutes."""
+    release = OLDER if words[:1] == ["--older"] else ""
+    for name in words[bool(release) :] or TESTED:
         began = time.monotonic()
         try:
-            path = program(name)
+            path = program(name, release)
         except BuildError as error:
             sys.stderr.write(f"{name}: {error}\n")
             return 1

@@ -17,7 +17,9 @@ def test_every_module_of_kubernetes_has_the_same_release() -> None:
     assert len(replaced) >= 33
     assert {(old == new, version) for old, new, version in replaced} == {(True, expected)}
     assert set(re.findall(r"^tool (\S+)$", text, re.MULTILINE)) == set(TOOLS)
-    assert {name for name in kubernetes.PROGRAMS.values() if "." not in name[:1]} == set(TOOLS)
+    theirs = [wanted for wanted in kubernetes.PROGRAMS.values() if wanted.module == "."]
+    packages = {wanted.package for wanted in theirs if not wanted.package.startswith(".")}
+    assert packages == set(TOOLS)
 
 
 def test_a_missing_go_is_said_with_what_to_do(

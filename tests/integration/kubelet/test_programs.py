@@ -32,7 +32,7 @@ def test_two_that_ask_at_once_build_once(tmp_path: Path) -> None:
 
 def test_a_failed_build_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRILBY_CACHE", str(tmp_path))
-    monkeypatch.setitem(kubernetes.PROGRAMS, "criwire", "./nothing-here")
+    monkeypatch.setitem(kubernetes.PROGRAMS, "criwire", kubernetes.Program("./nothing-here"))
     with pytest.raises(kubernetes.BuildError, match="nothing-here"):
         kubernetes.program("criwire")
     left = {entry.name for entry in (tmp_path / "kubernetes").iterdir()}
