@@ -1,23 +1,29 @@
-"""Where the pods of other nodes are, out of those nodes' variables."""
+"""Where nodes and the pods of other nodes are, out of those nodes' variables."""
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable, Mapping
 
 from ansible.errors import AnsibleFilterError
 
-__all__ = ["FilterModule", "pod_routes"]
+__all__ = ["FilterModule", "node_addresses", "pod_routes"]
 
 
 class FilterModule:
-    """Registers the filter."""
+    """Registers the filters."""
 
     def filters(self) -> dict[str, object]:
-        return {"pod_routes": pod_routes}
+        return {"node_addresses": node_addresses, "pod_routes": pod_routes}
+
+
+def node_addresses(nodes: Iterable[Mapping[str, object]]) -> list[str]:
+    """The first address of each node, by which the others reach it."""
+    return [_addresses(node)[0] for node in nodes]
 
 
 def pod_routes(nodes: Iterable[Mapping[str, object]]) -> list[dict[str, object]]:
-    """trilby_network_routes: each subnet of each node, by the address that Ansible has of it."""
+    """trilby_network_routes: each subnet of each node, by its address of the same kind."""
     routes: list[dict[str, object]] = []
     for node in nodes:
         subnets = node.get("trilby_network_subnets")
@@ -25,6 +31,24 @@ def pod_routes(nodes: Iterable[Mapping[str, object]]) -> list[dict[str, object]]
             raise AnsibleFilterError(
                 f"{node.get('inventory_hostname')} has no trilby_network_subnets of its own"
             )
-        gateway = node.get("ansible_host") or node.get("inventory_hostname")
-        routes += [{"subnet": subnet, "gateway": gateway} for subnet in subnets]
+        addresses = _addresses(node)
+        for subnet in subnets:
+            same = [each for each in addresses if (":" in each) == (":" in subnet)]
+            routes.append({"subnet": subnet, "gateway": (same or addresses)[0]})
     return routes
+
+
+def _addresses(node: Mapping[str, object]) -> list[str]:
+    """What is said, or else the address that Ansible has, or else what the host was seen with."""
+    said = node.get("trilby_node_addresses")
+    if isinstance(said, list) and said:
+        return [str(each) for each in said]
+    host = str(node.get("ansible_host") or "")
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        facts = node.get("ansible_facts")
+        default = facts.get("default_ipv4") if isinstance(facts, Mapping) else None
+        seen = default.get("address") if isinstance(default, Mapping) else None
+        return [str(seen or host or node.get("inventory_hostname"))]
+    return [host]
