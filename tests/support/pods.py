@@ -30,7 +30,8 @@ from trilby.system.mount_table import unmount_tree
 BUSYBOX = "/bin/busybox"
 APPLETS = (
     "sh ash cat echo sleep true false env id ls mount ps kill mkdir rm touch stat hostname ip nc "
-    "httpd wget yes head tail dd seq tty stty sync wc grep sed test printf ln readlink uname df"
+    "httpd wget yes head tail dd seq tty stty sync wc grep sed test printf ln readlink uname df "
+    "cp tar"
 ).split()
 FOLDERS = ("bin", "proc", "dev", "sys", "tmp", "etc", "run")
 PASSWD = "root:x:0:0:root:/:/bin/sh\nuser:x:1000:1000::/:\n"

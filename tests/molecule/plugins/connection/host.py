@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import shlex
 import subprocess
@@ -18,11 +19,13 @@ description:
   - Enters the namespaces of the host's PID 1 by nsenter(1); no daemon is needed for that.
 options:
   host:
-    description: The host's name.
+    description: The host's name, or its address.
     type: str
     default: inventory_hostname
     vars:
       - name: inventory_hostname
+      # The only one of both that is another host's where a task is delegated.
+      - name: ansible_host
   place:
     description: Where the launcher keeps its hosts.
     type: path
@@ -62,9 +65,13 @@ class Connection(ConnectionBase):
         return self
 
     def _leader(self) -> str:
-        name = self.get_option("host")
+        place, name = self.get_option("place"), self.get_option("host")
+        for path in glob.glob(os.path.join(place, "*", "address")):
+            with open(path) as file:
+                if file.read().strip() == name:
+                    name = os.path.basename(os.path.dirname(path))
         try:
-            with open(os.path.join(self.get_option("place"), name, "pid")) as file:
+            with open(os.path.join(place, name, "pid")) as file:
                 pid = file.read().strip()
         except OSError as error:
             raise AnsibleConnectionFailure(f"{name} does not run: {error}") from error
