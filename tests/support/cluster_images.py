@@ -154,7 +154,7 @@ def wanted(kind: str) -> list[Image]:
 
 def main(words: Sequence[str]) -> int:
     """Make, and publish where there is a network of hosts."""
-    from tests.support.hosts import fabric_pid
+    from tests.support.hosts_place import fabric_pid
 
     listing = words[:1] == ["--list"]
     images = [image for kind in words[listing:] for image in wanted(kind)]

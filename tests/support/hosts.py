@@ -1,4 +1,4 @@
-"""Fresh hosts for Molecule, from a shell: plain namespaces with systemd as PID 1.
+"""Fresh hosts for Molecule, from a shell.
 
 ::
 
@@ -11,148 +11,142 @@
     python -m tests.support.hosts list
     python -m tests.support.hosts clear              all hosts, and the network
 
-A host's root is the stand-in for Rawhide (spec/standin) with an overlay in memory; it survives
-reboots, and goes with ``destroy``. ``host-init`` beside this file says what a host has of its own.
+``prepare`` and ``create`` take ``--launcher LAUNCHER`` in front: what hosts are made of. The
+variable TRILBY_HOSTS_LAUNCHER has the last word, and without both it is ``namespaces``:
+
+    namespaces    systemd as PID 1 on the machine's own kernel (cgroup v1); one second
+    qemu          virtual machines with pure cgroup v2 and the newest systemd; half a minute
+    podman        containers with systemd of the image that TRILBY_HOSTS_IMAGE names
+
 TRILBY_HOSTS_REPOSITORY may name a folder that is one more signed repository, which hosts know.
-What is here is in TRILBY_HOSTS, or else /dev/shm/trilby-hosts. Needs root and cgroup v1.
+What is here is in TRILBY_HOSTS, or else /dev/shm/trilby-hosts. Needs root.
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
-from tests.support.host import ENVIRONMENT, INIT
+from tests.support import hosts_namespaces, hosts_podman, hosts_qemu
 from tests.support.hosts_disks import attach, detach
-from tests.support.hosts_fabric import BRIDGE, GATEWAY, LENGTH
-from tests.support.kubernetes_host import child_of, make_cgroups, remove_cgroups
+from tests.support.hosts_place import (
+    alive,
+    argv,
+    fabric,
+    fabric_pid,
+    locked,
+    pid_of,
+    place,
+    start,
+    wait,
+    wait_end,
+)
 
 __all__ = ["main"]
 
-ROOT = Path(__file__).resolve().parents[2]
-START_TIMEOUT = 60.0
+#: What makes hosts: a module with prepare(), boot() and end() for each kind.
+LAUNCHERS = {"namespaces": hosts_namespaces, "qemu": hosts_qemu, "podman": hosts_podman}
 
 
-def place() -> Path:
-    """Where hosts are."""
-    return Path(os.environ.get("TRILBY_HOSTS") or "/dev/shm/trilby-hosts")
+def launcher(wanted: str) -> str:
+    """The launcher that is to be used; SystemExit when there is none of that name."""
+    name = os.environ.get("TRILBY_HOSTS_LAUNCHER") or wanted or "namespaces"
+    if name not in LAUNCHERS:
+        raise SystemExit(f"hosts: no launcher {name!r}; there are {', '.join(LAUNCHERS)}")
+    return name
 
 
-# -- the network
+def _launcher_of(name: str) -> ModuleType:
+    """What made a host that is there."""
+    return LAUNCHERS[(place() / name / "launcher").read_text()]
 
 
-def fabric() -> Path:
-    return place() / "fabric"
-
-
-def fabric_pid() -> int:
-    """The process that is the network; 0 when there is none."""
-    return _alive(fabric() / "ready")
-
-
-def prepare() -> None:
+def prepare(wanted: str = "") -> None:
     """Everything that hosts need and that takes time; what is there is left alone."""
     from tests.support.hosts_packages import publish_images, publish_packages
     from tests.support.hosts_signed import publish_signed
 
-    with _locked("fabric"):
-        (fabric() / "root").write_text(str(publish_packages(fabric() / "web")))
+    chosen = launcher(wanted)
+    with locked("fabric"):
+        publish_packages(fabric() / "web")
+        LAUNCHERS[chosen].prepare()
         if not fabric_pid():
             # What a registry of before held is not trusted to be whole.
             for registry in ("registry", "secure"):
                 shutil.rmtree(fabric() / registry, ignore_errors=True)
             (fabric() / "ready").unlink(missing_ok=True)
-            _start(
+            start(
                 *("unshare", "--net", sys.executable, "-m", "tests.support.hosts_fabric"),
                 str(fabric()),
                 log=fabric() / "log",
             )
-            _wait(lambda: fabric_pid() > 0, "the network", fabric() / "log")
+            wait(lambda: fabric_pid() > 0, "the network", fabric() / "log")
             publish_images(fabric_pid(), fabric() / "images")
             publish_signed(fabric_pid(), fabric() / "web", fabric() / "signing")
+        _prepared(chosen).touch()
 
 
-# -- hosts
+def _prepared(chosen: str) -> Path:
+    return fabric() / f"prepared-{chosen}"
 
 
-def create(name: str, address: str) -> None:
+def create(name: str, address: str, wanted: str = "") -> None:
     """Boot a fresh host, in place of one of that name, and wait until systemd says that it is up."""
-    from tests.support.hosts_packages import EXTRA, repository_file
-
     directory = place() / name
     destroy(name)
-    if not fabric_pid():
-        prepare()
-    repositories = directory / "root/upper/etc/yum.repos.d"
+    chosen = launcher(wanted)
+    if not (fabric_pid() and _prepared(chosen).exists()):
+        prepare(wanted)
+    (directory / "root").mkdir(parents=True)
+    (directory / "address").write_text(address)
+    (directory / "launcher").write_text(chosen)
+    made_by = LAUNCHERS[chosen]
+    made_by.boot(name, _files(directory / "files", made_by.REPOSITORY))
+    log = directory / "console"
+    wait(lambda: _is_up(name), name, log, made_by.START_TIMEOUT)
+
+
+def _files(files: Path, rawhide: str) -> Path:
+    """What every fresh host has besides its packages."""
+    from tests.support.hosts_packages import EXTRA, repository_file
+
+    repositories = files / "etc/yum.repos.d"
     repositories.mkdir(parents=True)
-    extra = (EXTRA,) if (fabric() / "web" / EXTRA).exists() else ()
-    for repository in ("rawhide", "kubernetes", *extra):
-        (repositories / f"{repository}.repo").write_text(repository_file(repository))
+    known = {"rawhide": rawhide, "kubernetes": "kubernetes"}
+    if (fabric() / "web" / EXTRA).exists():
+        known[EXTRA] = EXTRA
+    for repository, folder in known.items():
+        (repositories / f"{repository}.repo").write_text(repository_file(repository, folder))
     # Debian's dnf5 keeps copies of what it installs; Fedora's has that in a package of its own.
-    plugins = directory / "root/upper/etc/dnf/libdnf5-plugins"
+    plugins = files / "etc/dnf/libdnf5-plugins"
     plugins.mkdir(parents=True)
     (plugins / "local.conf").write_text("[main]\nname = local\nenabled = 0\n")
-    (directory / "address").write_text(address)
-    log = directory / "console"
-    _start(sys.executable, "-m", "tests.support.hosts", "supervise", name, log=log)
-    _wait(lambda: pid_of(name) > 0 and _state(name) in ("running", "degraded"), name, log)
+    return files
 
 
-def supervise(name: str) -> int:
-    """The host's only process outside its namespaces: boots it, and boots it again."""
-    directory = place() / name
-    address = (directory / "address").read_text()
-    lower = (fabric() / "root").read_text()
-    scratch = directory / "root"
-    cgroups = make_cgroups(f"trilby-{name}-{os.getpid()}")
-    (scratch / "cgroups").write_text("".join(f"{path}\n" for path in cgroups))
-    (directory / "supervisor").write_text(str(os.getpid()))
-    environment = ENVIRONMENT | {
-        "KEEP": "yes",
-        "ADDRESS": f"{address}/{LENGTH}",
-        "GATEWAY": GATEWAY,
-    }
-    try:
-        while True:
-            launcher = subprocess.Popen(
-                [INIT, "outer", scratch, name, lower], stdin=subprocess.DEVNULL, env=environment
-            )
-            pid = child_of(launcher.pid)
-            _plug(name, pid)
-            (directory / "pid").write_text(str(pid))
-            # The kernel ends the namespaces' PID 1 by SIGHUP when it is to boot again.
-            if launcher.wait() != -signal.SIGHUP:
-                return 0
-            for cgroup in cgroups:
-                remove_cgroups([path for path in cgroup.iterdir() if path.is_dir()])
-    finally:
-        remove_cgroups(cgroups)
-
-
-def _plug(name: str, pid: int) -> None:
-    """A cable from the network's bridge to the host, whose end is called eth0 there."""
-    link = f"h{pid}"
-    inside = ("nsenter", "--net", "--target", str(fabric_pid()), "ip")
-    add = ("link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", str(pid))
-    subprocess.run([*inside, *add], check=True)
-    subprocess.run([*inside, "link", "set", link, "master", BRIDGE, "up"], check=True)
+def _is_up(name: str) -> bool:
+    """Whether systemd says so of the whole."""
+    if not pid_of(name):
+        return False
+    command = argv(name, ["systemctl", "is-system-running"])
+    said = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout
+    return said.strip() in ("running", "degraded")
 
 
 def destroy(name: str) -> None:
     """Kill a host and remove what it wrote; one that is not there is no error."""
     directory = place() / name
     if pid := pid_of(name):
-        os.kill(pid, signal.SIGKILL)
-    if supervisor := _alive(directory / "supervisor"):
-        _wait_end(supervisor)
+        _launcher_of(name).end(name, pid)
+        wait_end(pid)
+    if supervisor := alive(directory / "supervisor"):
+        wait_end(supervisor)
     detach(directory)
     shutil.rmtree(directory, ignore_errors=True)
 
@@ -163,7 +157,7 @@ def clear() -> None:
         destroy(name)
     if pid := fabric_pid():
         os.kill(pid, signal.SIGTERM)
-        _wait_end(pid)
+        wait_end(pid)
     shutil.rmtree(place(), ignore_errors=True)
 
 
@@ -172,99 +166,22 @@ def names() -> list[str]:
     return sorted(path.parent.name for path in place().glob("*/address"))
 
 
-def pid_of(name: str) -> int:
-    """PID 1 of a host as the machine numbers it; 0 when it does not run."""
-    return _alive(place() / name / "pid")
-
-
-def argv(name: str, command: Sequence[str]) -> list[str]:
-    """The command line on the machine that runs a command in a host."""
-    pid = pid_of(name)
-    if not pid:
-        raise SystemExit(f"hosts: {name} does not run")
-    return [
-        *("nsenter", "-t", str(pid), "-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w", "--"),
-        *("env", "-i", *(f"{key}={value}" for key, value in ENVIRONMENT.items())),
-        f"TERM={os.environ.get('TERM', 'dumb')}",
-        *command,
-    ]
-
-
-def _state(name: str) -> str:
-    """What systemd says of the whole."""
-    command = argv(name, ["systemctl", "is-system-running"])
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
-
-
-# -- processes
-
-
-def _start(*command: str, log: Path) -> None:
-    """A process of its own session, which stays when we end."""
-    with log.open("ab") as out:
-        subprocess.Popen(
-            command,
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
-        )
-
-
-def _alive(path: Path) -> int:
-    """The process number in a file, if that process is there."""
-    with contextlib.suppress(OSError, ValueError):
-        pid = int(path.read_text())
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        return 0 if state == "Z" else pid
-    return 0
-
-
-def _wait(look: Callable[[], bool], what: str, log: Path) -> None:
-    end = time.monotonic() + START_TIMEOUT
-    while not look():
-        if time.monotonic() > end:
-            raise SystemExit(f"hosts: {what} is not up after {START_TIMEOUT} s: {log.read_text()}")
-        time.sleep(0.1)
-
-
-def _wait_end(pid: int, timeout: float = 30) -> None:
-    end = time.monotonic() + timeout
-    while _stat(pid) and time.monotonic() < end:
-        time.sleep(0.05)
-
-
-def _stat(pid: int) -> bool:
-    """Whether a process is there and is not only waiting for its parent."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return text.rpartition(")")[2].split()[0] != "Z"
-
-
-@contextlib.contextmanager
-def _locked(name: str) -> Iterator[None]:
-    (place() / name).mkdir(parents=True, exist_ok=True)
-    with (place() / f"{name}.lock").open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield
-
-
 def main(words: Sequence[str]) -> int:
     """One command, as the module's text says."""
     from tests.support.hosts_packages import publish_older
 
+    wanted = ""
+    if words[:1] == ["--launcher"]:
+        wanted, words = words[1], words[2:]
     match list(words):
         case ["prepare"]:
-            prepare()
+            prepare(wanted)
         case ["older"]:
             publish_older(fabric() / "web")
         case ["create", name, address]:
-            create(name, address)
+            create(name, address, wanted)
         case ["supervise", name]:
-            return supervise(name)
+            return hosts_namespaces.supervise(name)
         case ["disk", name, device, size]:
             attach(place() / name, pid_of(name), device, size)
         case ["destroy", name]:

@@ -18,7 +18,7 @@ from tests.support.standin import repository, signing_key
 from tests.support.standin_cache import fingerprint, made_once, say
 from tests.support.standin_definition import definition
 from tests.support.standin_kubernetes import kubernetes
-from tests.support.standin_tree import tools
+from tests.support.standin_tree import tools, tree
 from tests.support.standin_trilby import older, today
 
 from trilby.rpm.build import Source, build_in_tree
@@ -50,19 +50,18 @@ PYTHON = Prebuilt(
 )
 
 
-def publish_packages(web: Path) -> Path:
-    """Links to the repositories, as they are now, for a web server; returns a host's root."""
+def publish_packages(web: Path, newest: bool = False) -> None:
+    """Links to the repositories, as they are now, for a web server."""
     web.mkdir(parents=True, exist_ok=True)
-    for found in (repository(), today(), kubernetes()):
+    for found in (repository(newest), today(), kubernetes()):
         _publish(web, found.name, found)
     if extra := os.environ.get("TRILBY_HOSTS_REPOSITORY"):
         _publish(web, EXTRA, Repository(EXTRA, extra))
-    return root_for_ansible()
 
 
-def root_for_ansible() -> Path:
+def root_for_ansible(newest: bool = False) -> Path:
     """The stand-in's root with a Python that Ansible's modules run by."""
-    rawhide, extras = repository(), python_for_ansible()
+    rawhide, extras = repository(newest), python_for_ansible(newest)
 
     def make(folder: Path) -> None:
         say("a root for Ansible")
@@ -94,21 +93,22 @@ def _publish(web: Path, name: str, found: Repository) -> None:
     new.rename(web / name)
 
 
-def repository_file(name: str) -> str:
+def repository_file(name: str, folder: str) -> str:
     """A repository of that web server, for a host's package manager."""
     return (
-        f"[{name}]\nname={name}\nbaseurl={PACKAGES}/{name}/\nenabled=1\ngpgcheck=1\n"
-        f"gpgkey={PACKAGES}/{name}/{KEY_NAME}\nmetadata_expire=0\n"
+        f"[{name}]\nname={name}\nbaseurl={PACKAGES}/{folder}/\nenabled=1\ngpgcheck=1\n"
+        f"gpgkey={PACKAGES}/{folder}/{KEY_NAME}\nmetadata_expire=0\n"
     )
 
 
-def python_for_ansible() -> Repository:
+def python_for_ansible(newest: bool = False) -> Repository:
     """A repository with that Python alone."""
+    base = tree(newest)
 
     def make(folder: Path) -> None:
         say(f"a package of Python {ANSIBLE_PYTHON}")
         files = folder / "files"
-        _stage_python(Path(tools().root) / "usr", files / "python")
+        _stage_python(base / "usr", files / "python")
         spec = folder / "python.spec"
         spec.write_text(render(PYTHON, folder=str(files)))
         build_in_tree(Source(str(spec)), tools(), str(folder), shared=(str(files),))
@@ -116,7 +116,7 @@ def python_for_ansible() -> Repository:
         sign(sorted(map(str, folder.glob("*.rpm"))), signing_key(), tools=tools())
         make_repository(str(folder), tools=tools(), key=signing_key())
 
-    path = made_once("python", fingerprint(tools().root, Path(__file__), CUSTOMIZE), make)
+    path = made_once("python", fingerprint(str(base), Path(__file__), CUSTOMIZE), make)
     return Repository("python", str(path), key=str(path / KEY_NAME))
 
 

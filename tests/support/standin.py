@@ -30,20 +30,24 @@ from trilby.rpm.sign import SigningKey, find_key, make_key, sign
 __all__ = ["impossible", "repository", "signing_key"]
 
 NAME = "rawhide"
+NEWEST = "rawhide-newest"
 OWNER = "Rawhide stand-in <standin@example.invalid>"
 
 
-def repository() -> Repository:
-    """The repository; its packages are signed and so is its metadata."""
+def repository(newest: bool = False) -> Repository:
+    """The repository; its packages are signed and so is its metadata.
+
+    ``newest`` has what spec/standin holds back for hosts with cgroup v1, as Rawhide has it.
+    """
     # The wheels come meanwhile: both wait for a network most of the time.
     with ThreadPoolExecutor(1) as pool:
         coming = pool.submit(fetched, wheels(), definition().python)
-        base = tree()
+        base = tree(newest)
         coming.result()
     code = (standin_cut, standin_dpkg, standin_spec, standin_stage)
     mark = fingerprint(base.name, *DATA, FILES, *(Path(str(module.__file__)) for module in code))
     path = made_once("repository", mark, lambda folder: _make(folder, base))
-    return Repository(NAME, str(path), key=str(path / KEY_NAME))
+    return Repository(NEWEST if newest else NAME, str(path), key=str(path / KEY_NAME))
 
 
 def signing_key() -> SigningKey:

@@ -10,14 +10,16 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
+from msgspec.structs import replace
 from tests.support.standin_cache import fingerprint, made_once, say
 from tests.support.standin_definition import FILES, Definition, definition
 
 from trilby.rpm.tools import Tools
 
-__all__ = ["TreeError", "debian_mirror", "tools", "tree"]
+__all__ = ["TreeError", "debian_mirror", "tools", "tree", "unpack"]
 
 APT = Path("/etc/apt")
 #: Hosts of the machine's configuration that have Debian itself, and not only its updates.
@@ -28,9 +30,11 @@ class TreeError(Exception):
     """The tree cannot be made; the message says what to do."""
 
 
-def tree() -> Path:
-    """The tree's folder, made now if it is not there."""
+def tree(newest: bool = False) -> Path:
+    """The tree's folder, made now if it is not there; ``newest`` holds no package back."""
     wanted = definition()
+    if newest:
+        wanted = replace(wanted, held=[])
     facts = (wanted.suite, wanted.older, *wanted.held, *_packages(wanted), *wanted.never)
     return made_once("tree", fingerprint(*facts, FILES / "rpm"), lambda path: _make(path, wanted))
 
@@ -62,29 +66,46 @@ def _packages(wanted: Definition) -> list[str]:
 
 
 def _make(folder: Path, wanted: Definition) -> None:
+    preferences = folder / "preferences"
+    held = " ".join(wanted.held)
+    pin = f"Package: {held}\nPin: release n={wanted.suite}\nPin-Priority: -1\n"
+    preferences.write_text(pin if held else "")
+    root = folder / ".debian"
+    say(f"unpacking Debian {wanted.suite} ({len(_packages(wanted))} packages and what they need)")
+    options = (
+        "--variant=essential",
+        # Nobody needs it after a power failure.
+        "--dpkgopt=force-unsafe-io",
+        *(f"--dpkgopt=path-exclude={pattern}" for pattern in wanted.never),
+        f'--setup-hook=cp {preferences} "$1/etc/apt/preferences.d/standin"',
+    )
+    _mmdebstrap(root, folder / "log", options, _packages(wanted), (wanted.suite, wanted.older))
+    # rpm looks into the database where Fedora has it, also when it is only a tool here.
+    shutil.copytree(FILES / "rpm", root, dirs_exist_ok=True)
+    _flatten(folder, root)
+
+
+def unpack(root: Path, log: Path, suite: str, packages: Sequence[str]) -> None:
+    """Packages and what they need, with no script of theirs run: files to take from."""
+    _mmdebstrap(root, log, ("--variant=extract",), packages, (suite,))
+
+
+def _mmdebstrap(
+    root: Path, log: Path, options: Sequence[str], packages: Sequence[str], suites: Sequence[str]
+) -> None:
     if shutil.which("mmdebstrap") is None:
         raise TreeError("mmdebstrap is not installed: run scripts/setup")
     mirror = debian_mirror()
-    preferences = folder / "preferences"
-    held = " ".join(wanted.held)
-    preferences.write_text(f"Package: {held}\nPin: release n={wanted.suite}\nPin-Priority: -1\n")
-    root = folder / ".debian"
-    say(f"unpacking Debian {wanted.suite} ({len(_packages(wanted))} packages and what they need)")
-    log = folder / "log"
     with log.open("wb") as out:
         done = subprocess.run(
             [
-                *("mmdebstrap", "--variant=essential", "--mode=root"),
-                f"--include={','.join(_packages(wanted))}",
+                *("mmdebstrap", "--mode=root", *options),
+                f"--include={','.join(packages)}",
                 '--aptopt=Acquire::Check-Valid-Until "false"',
                 '--aptopt=APT::Install-Recommends "false"',
                 '--aptopt=Acquire::Languages "none"',
-                # Nobody needs it after a power failure.
-                "--dpkgopt=force-unsafe-io",
-                *(f"--dpkgopt=path-exclude={pattern}" for pattern in wanted.never),
-                f'--setup-hook=cp {preferences} "$1/etc/apt/preferences.d/standin"',
-                *(wanted.suite, str(root)),
-                *(f"deb {mirror} {suite} main" for suite in (wanted.suite, wanted.older)),
+                *(suites[0], str(root)),
+                *(f"deb {mirror} {suite} main" for suite in suites),
             ],
             stdin=subprocess.DEVNULL,
             stdout=out,
@@ -93,9 +114,6 @@ def _make(folder: Path, wanted: Definition) -> None:
         )
     if done.returncode:
         raise TreeError(f"mmdebstrap failed:\n{log.read_text(errors='replace')[-4000:]}")
-    # rpm looks into the database where Fedora has it, also when it is only a tool here.
-    shutil.copytree(FILES / "rpm", root, dirs_exist_ok=True)
-    _flatten(folder, root)
 
 
 def _flatten(folder: Path, root: Path) -> None:

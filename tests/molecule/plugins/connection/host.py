@@ -1,8 +1,9 @@
-"""Ansible's way into the hosts of tests/support/hosts.py: nsenter, with pipelining."""
+"""Ansible's way into the hosts of tests/support/hosts.py, whatever they are made of."""
 
 from __future__ import annotations
 
 import glob
+import json
 import os
 import shlex
 import subprocess
@@ -14,9 +15,9 @@ from ansible.utils.display import Display
 DOCUMENTATION = r"""
 name: host
 author: Trilby maintainers
-short_description: run tasks in a host made of namespaces
+short_description: run tasks in a host of the tests
 description:
-  - Enters the namespaces of the host's PID 1 by nsenter(1); no daemon is needed for that.
+  - The launcher has written the words that run a command in the host, as nsenter(1) and its options.
 options:
   host:
     description: The host's name, or its address.
@@ -48,6 +49,8 @@ ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin",
 }
+#: What tests/support/host_agent.py ends with when the host does not answer.
+UNREACHABLE = 255
 display = Display()
 
 
@@ -60,35 +63,37 @@ class Connection(ConnectionBase):
 
     def _connect(self) -> Connection:
         if not self._connected:
-            self._leader()
+            self._enter()
             self._connected = True
         return self
 
-    def _leader(self) -> str:
+    def _enter(self) -> list[str]:
+        """The words before a command, if the host runs."""
         place, name = self.get_option("place"), self.get_option("host")
         for path in glob.glob(os.path.join(place, "*", "address")):
             with open(path) as file:
                 if file.read().strip() == name:
                     name = os.path.basename(os.path.dirname(path))
+        folder = os.path.join(place, name)
         try:
-            with open(os.path.join(place, name, "pid")) as file:
+            with open(os.path.join(folder, "pid")) as file:
                 pid = file.read().strip()
+            with open(os.path.join(folder, "enter")) as file:
+                words: list[str] = json.load(file)
         except OSError as error:
             raise AnsibleConnectionFailure(f"{name} does not run: {error}") from error
         if not os.path.isdir(f"/proc/{pid}"):
             raise AnsibleConnectionFailure(f"{name} does not run: process {pid} is gone")
-        return pid
+        return words
 
     def _argv(self, command: str) -> list[str]:
-        enter = ("-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w")
-        return [
-            *("nsenter", "-t", self._leader(), *enter, "--"),
-            *("env", "-i", *(f"{key}={value}" for key, value in ENVIRONMENT.items())),
-            *("/bin/sh", "-c", command),
-        ]
+        environment = (f"{key}={value}" for key, value in ENVIRONMENT.items())
+        return [*self._enter(), "env", "-i", *environment, "/bin/sh", "-c", command]
 
     def _run(self, command: str, data: bytes = b"") -> tuple[int, bytes, bytes]:
         done = subprocess.run(self._argv(command), input=data, capture_output=True)
+        if done.returncode == UNREACHABLE and done.stderr.startswith(b"host: "):
+            raise AnsibleConnectionFailure(done.stderr.decode(errors="replace").strip())
         return done.returncode, done.stdout, done.stderr
 
     @ensure_connect
