@@ -1,12 +1,13 @@
 """What a virtual machine boots: Debian's newest kernel, and a disk with the newest stand-in.
 
-The disk is an ext4 of the stand-in for Rawhide with nothing held back, and the kernel's modules.
-The first root file system, in memory, loads the disk's and the network's drivers, sets the address
-up and puts the files of one host into its place; a second archive behind it has these.
+The disk is an ext4 of the stand-in for Rawhide with nothing held back, and the kernel's modules; it
+is made once. The first root file system, in memory, is made for each host: ``machine-init`` beside
+this file loads the drivers of the disk and the network, and puts the host's own files on the disk.
 """
 
 from __future__ import annotations
 
+import inspect
 import lzma
 import os
 import shutil
@@ -21,10 +22,10 @@ from tests.support.standin_cache import fingerprint, made_once, say
 from tests.support.standin_definition import definition
 from tests.support.standin_tree import debian_mirror, unpack
 
-__all__ = ["DISK", "INITRD", "KERNEL", "archive", "machine"]
+__all__ = ["DISK", "KERNEL", "first_root", "machine"]
 
 KERNEL_PACKAGE = "linux-image-cloud-amd64"
-KERNEL, INITRD, DISK = "vmlinuz", "initrd", "disk"
+KERNEL, DISK = "vmlinuz", "disk"
 DISK_SIZE = "16G"
 #: What the kernel has as modules and needs before there is a disk, in this order.
 DRIVERS = ("virtio_blk", "failover", "net_failover", "virtio_net")
@@ -33,9 +34,9 @@ FOLDERS = ("dev", "proc", "sys", "root", "bin", "modules")
 
 
 def machine() -> Path:
-    """A folder with the three files, made now if it is not there."""
+    """A folder with the kernel and the disk, made now if it is not there."""
     root, kernel = root_for_ansible(newest=True), _kernel()
-    mark = fingerprint(str(root), str(kernel), DISK_SIZE, *DRIVERS, INIT, Path(__file__))
+    mark = fingerprint(str(root), str(kernel), DISK_SIZE, inspect.getsource(_make))
     return made_once("machine", mark, lambda folder: _make(folder, root, kernel))
 
 
@@ -65,29 +66,32 @@ def _make(folder: Path, root: Path, kernel: Path) -> None:
         path.with_suffix("").write_bytes(lzma.decompress(path.read_bytes()))
         path.unlink()
     subprocess.run(["chroot", work, "/usr/bin/depmod", kernel.name], check=True)
-    initrd = folder / "initrd-files"
-    _first_root(initrd, inside)
-    (folder / INITRD).write_bytes(archive(initrd))
     subprocess.run(
         ["mkfs.ext4", "-q", "-d", work, "-E", "lazy_itable_init=1", folder / DISK, DISK_SIZE],
         check=True,
     )
     shutil.rmtree(work)
-    shutil.rmtree(initrd)
 
 
-def _first_root(folder: Path, modules: Path) -> None:
+def first_root(files: Path, work: Path) -> bytes:
+    """The first root file system as the kernel takes it; ``work`` is a folder to make it in.
+
+    ``files`` are a host's own, and are moved.
+    """
     for name in FOLDERS:
-        (folder / name).mkdir(parents=True)
-    shutil.copy(BUSYBOX, folder / "bin/busybox")
-    (folder / "bin/sh").symlink_to("busybox")
-    shutil.copy(INIT, folder / "init")
+        (work / name).mkdir(parents=True)
+    files.rename(work / "host")
+    shutil.copy(BUSYBOX, work / "bin/busybox")
+    (work / "bin/sh").symlink_to("busybox")
+    shutil.copy(INIT, work / "init")
     for number, name in enumerate(DRIVERS):
-        (found,) = modules.rglob(f"{name}.ko")
-        shutil.copy(found, folder / f"modules/{number}-{name}.ko")
+        (found,) = _kernel().rglob(f"{name}.ko.xz")
+        module = work / f"modules/{number}-{name}.ko"
+        module.write_bytes(lzma.decompress(found.read_bytes()))
+    return _archive(work)
 
 
-def archive(folder: Path) -> bytes:
+def _archive(folder: Path) -> bytes:
     """A folder as the cpio archive that kernels take (newc), with root as the owner of all."""
     parts: list[bytes] = []
     for number, path in enumerate([folder, *sorted(folder.rglob("*"))], 1):

@@ -40,11 +40,18 @@ Restart=always
 WantedBy=multi-user.target
 """
 #: No emulation of what processors have mistakes of; names of interfaces as they come.
-KERNEL_WORDS = ("console=ttyS0", "quiet", "mitigations=off", "net.ifnames=0", "panic=-1")
+KERNEL_WORDS = (
+    "console=ttyS0",
+    "quiet",
+    "mitigations=off",
+    "net.ifnames=0",
+    "systemd.show_status=1",
+)
 #: The first program of this machine has set up the network, and nobody waits at its console.
 NOT_STARTED = (
     "systemd-networkd.service",
     "systemd-networkd.socket",
+    "systemd-networkd-resolve-hook.socket",
     "systemd-networkd-wait-online.service",
     "serial-getty@ttyS0.service",
     "getty@tty1.service",
@@ -64,14 +71,12 @@ def prepare() -> None:
 
 def boot(name: str, files: Path) -> None:
     """Start a machine whose root gets ``files``; whether it is up is asked by the caller."""
-    from tests.support.hosts_machine import DISK, INITRD, KERNEL, archive, machine
+    from tests.support.hosts_machine import DISK, KERNEL, first_root, machine
 
     directory, made = place() / name, machine()
     _complete(name, files)
-    (directory / "host").mkdir()
-    files.rename(directory / "host/host")
-    first = (made / INITRD).read_bytes()
-    (directory / INITRD).write_bytes(first + archive(directory / "host"))
+    initrd = directory / "initrd"
+    initrd.write_bytes(first_root(files, directory / "first-root"))
     tap = f"vm{address_of(name).rpartition('.')[2]}"
     words = (*KERNEL_WORDS, f"address={address_of(name)}/{LENGTH}", f"gateway={GATEWAY}")
     inside = ("nsenter", "--net", "--target", str(fabric_pid()), "--")
@@ -79,7 +84,7 @@ def boot(name: str, files: Path) -> None:
     pid = start(
         *(*inside, PROGRAM, "-machine", "q35", *_processors(), "-m", str(MEMORY_MIB)),
         *("-nodefaults", "-display", "none", "-serial", "stdio"),
-        *("-kernel", str(made / KERNEL), "-initrd", str(directory / INITRD)),
+        *("-kernel", str(made / KERNEL), "-initrd", str(initrd)),
         *("-append", " ".join(words)),
         *("-drive", f"file={made / DISK},format=raw,if=virtio,snapshot=on,cache=unsafe"),
         *("-netdev", f"tap,id=net,ifname={tap},script=no,downscript=no"),
@@ -125,7 +130,12 @@ def _complete(name: str, files: Path) -> None:
     (files / "etc/hostname").write_text(f"{name}\n")
     (files / "etc/hosts").write_text(f"127.0.0.1 localhost\n{address_of(name)} {name}\n")
     (files / "etc/resolv.conf").write_text(f"nameserver {GATEWAY}\n")
-    (files / "etc/fstab").write_text("/dev/vda / ext4 noatime 0 1\n")
+    # The root is mounted already.
+    (files / "etc/fstab").touch()
+    # What is made anew for files of a new /usr is not: they are as old as the disk.
+    for folder in ("etc", "var"):
+        (files / folder).mkdir(exist_ok=True)
+        (files / folder / ".updated").touch()
     (files / "etc/systemd/system.conf.d").mkdir()
     stop = "[Manager]\nDefaultTimeoutStopSec=20s\n"
     (files / "etc/systemd/system.conf.d/10-test.conf").write_text(stop)
