@@ -9,53 +9,142 @@ Ansible; ssh's cryptography alone would take seconds on an emulated processor::
 A connection is one command: a line of JSON, then its stdin until that ends. Back come frames of a
 letter (o, e: output; x: exit status), four bytes of length, and content. Who reaches the port is
 root: it is for a network of tests.
+
+Ansible's modules are programs for this same Python, which come by stdin. They run in a child of
+this process, which has imported what they import; what they bring along is compiled once.
 """
 
+import atexit
+import hashlib
+import importlib
 import json
+import marshal
 import os
+import pathlib
 import pty
+import re
 import selectors
 import shutil
+import signal
 import socket
 import struct
 import subprocess
 import sys
 import termios
 import threading
+import traceback
 import tty
+import types
+import zipimport
 from typing import BinaryIO
 
 HEAD = struct.Struct(">cI")
 UNREACHABLE = 255
+#: How Ansible starts a module.
+MODULE = re.compile(r"/bin/sh -c '/usr/bin/python3\.14 && sleep 0'")
+COMPILED = "/var/cache/host-agent"
+#: What Ansible's modules import of the standard library.
+IMPORTED = (
+    "argparse ast base64 collections.abc configparser contextlib copy dataclasses datetime decimal "
+    "email.utils enum errno fcntl fnmatch functools getpass glob grp gzip hmac http.client "
+    "http.cookiejar importlib.util inspect io itertools locale logging mimetypes netrc operator "
+    "pathlib platform pwd queue random runpy secrets select shlex ssl stat string syslog tempfile "
+    "textwrap time typing urllib.error urllib.parse urllib.request urllib.robotparser uuid weakref "
+    "zipfile"
+).split()
 
 
 def serve(port: int) -> int:
+    for name in IMPORTED:
+        importlib.import_module(name)
     listener = socket.create_server(("", port), backlog=64)
+    # A process for each connection; nobody asks how they end.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         connection, _ = listener.accept()
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        threading.Thread(target=_serve, args=(connection,), daemon=True).start()
+        if os.fork() == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            listener.close()
+            _serve(connection)
+            os._exit(0)
+        connection.close()
 
 
 def _serve(connection: socket.socket) -> None:
-    with connection:
-        line = b""
-        # Byte by byte: what follows the line is for the command.
-        while not line.endswith(b"\n"):
-            byte = connection.recv(1)
-            if not byte:
-                return
-            line += byte
-        asked = json.loads(line)
-        try:
-            if asked["terminal"]:
-                status = _in_terminal(connection, asked["command"], *asked["terminal"])
-            else:
-                status = _with_pipes(connection, asked["command"])
-        except FileNotFoundError as error:
-            _send(connection, b"e", f"{error}\n".encode())
-            status = 127
-        _send(connection, b"x", str(status).encode())
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    line = b""
+    # Byte by byte: what follows the line is for the command.
+    while not line.endswith(b"\n"):
+        byte = connection.recv(1)
+        if not byte:
+            return
+        line += byte
+    asked = json.loads(line)
+    try:
+        if asked["terminal"]:
+            status = _in_terminal(connection, asked["command"], *asked["terminal"])
+        elif MODULE.fullmatch(asked["command"][-1]):
+            status = _module(connection)
+        else:
+            status = _with_pipes(connection, asked["command"])
+    except FileNotFoundError as error:
+        _send(connection, b"e", f"{error}\n".encode())
+        status = 127
+    _send(connection, b"x", str(status).encode())
+
+
+def _module(connection: socket.socket) -> int:
+    """Run a program of Python that comes by stdin, without starting a Python for it."""
+    out, err = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        with connection.makefile("rb") as stream:
+            source = stream.read()
+        connection.close()
+        null = os.open("/dev/null", os.O_RDONLY)
+        for number, fd in enumerate((null, out[1], err[1])):
+            os.dup2(fd, number)
+        os.closerange(3, 64)
+        os.setsid()
+        os._exit(_run_source(source))
+    os.close(out[1])
+    os.close(err[1])
+    _pump(connection, out[0], err[0])
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _run_source(source: bytes) -> int:
+    zipimport._compile_source = _compiled_once  # type: ignore[attr-defined]
+    main = types.ModuleType("__main__")
+    sys.modules["__main__"] = main
+    sys.argv = [""]
+    status = 0
+    try:
+        exec(compile(source, "<stdin>", "exec"), main.__dict__)
+    except SystemExit as end:
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return status
+
+
+def _compiled_once(pathname: str, source: bytes) -> types.CodeType:
+    """In place of zipimport's, which keeps nothing: by what the source is, in a folder."""
+    inside = pathname.rpartition(".zip")[2]
+    kept = pathlib.Path(COMPILED, hashlib.sha256(f"{inside}\0".encode() + source).hexdigest())
+    try:
+        code: types.CodeType = marshal.loads(kept.read_bytes())
+    except FileNotFoundError:
+        code = compile(source, pathname, "exec", dont_inherit=True)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        new = kept.with_suffix(f".{os.getpid()}")
+        new.write_bytes(marshal.dumps(code))
+        new.rename(kept)
+    return code
 
 
 def _with_pipes(connection: socket.socket, command: list[str]) -> int:
@@ -64,17 +153,22 @@ def _with_pipes(connection: socket.socket, command: list[str]) -> int:
         command, stdin=connection.fileno(), stdout=pipe, stderr=pipe, start_new_session=True
     ) as child:
         assert child.stdout and child.stderr
-        with selectors.DefaultSelector() as selector:
-            selector.register(child.stdout, selectors.EVENT_READ, b"o")
-            selector.register(child.stderr, selectors.EVENT_READ, b"e")
-            while selector.get_map():
-                for key, _ in selector.select():
-                    data = os.read(key.fd, 1 << 16)
-                    if data:
-                        _send(connection, key.data, data)
-                    else:
-                        selector.unregister(key.fileobj)
+        _pump(connection, child.stdout.fileno(), child.stderr.fileno())
         return child.wait()
+
+
+def _pump(connection: socket.socket, out: int, err: int) -> None:
+    """Send what comes out of two pipes until both end."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(out, selectors.EVENT_READ, b"o")
+        selector.register(err, selectors.EVENT_READ, b"e")
+        while selector.get_map():
+            for key, _ in selector.select():
+                data = os.read(key.fd, 1 << 16)
+                if data:
+                    _send(connection, key.data, data)
+                else:
+                    selector.unregister(key.fileobj)
 
 
 def _in_terminal(connection: socket.socket, command: list[str], rows: int, columns: int) -> int:
