@@ -11,16 +11,13 @@ letter (o, e: output; x: exit status), four bytes of length, and content. Who re
 root: it is for a network of tests.
 
 Ansible's modules are programs for this same Python, which come by stdin. They run in a child of
-this process, which has imported what they import; what they bring along is compiled once.
+this process, which has imported what they import.
 """
 
 import atexit
-import hashlib
 import importlib
 import json
-import marshal
 import os
-import pathlib
 import pty
 import re
 import selectors
@@ -35,14 +32,12 @@ import threading
 import traceback
 import tty
 import types
-import zipimport
 from typing import BinaryIO
 
 HEAD = struct.Struct(">cI")
 UNREACHABLE = 255
 #: How Ansible starts a module.
 MODULE = re.compile(r"/bin/sh -c '/usr/bin/python3\.14 && sleep 0'")
-COMPILED = "/var/cache/host-agent"
 #: What Ansible's modules import of the standard library.
 IMPORTED = (
     "argparse ast base64 collections.abc configparser contextlib copy dataclasses datetime decimal "
@@ -114,7 +109,6 @@ def _module(connection: socket.socket) -> int:
 
 
 def _run_source(source: bytes) -> int:
-    zipimport._compile_source = _compiled_once  # type: ignore[attr-defined]
     main = types.ModuleType("__main__")
     sys.modules["__main__"] = main
     sys.argv = [""]
@@ -130,21 +124,6 @@ def _run_source(source: bytes) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     return status
-
-
-def _compiled_once(pathname: str, source: bytes) -> types.CodeType:
-    """In place of zipimport's, which keeps nothing: by what the source is, in a folder."""
-    inside = pathname.rpartition(".zip")[2]
-    kept = pathlib.Path(COMPILED, hashlib.sha256(f"{inside}\0".encode() + source).hexdigest())
-    try:
-        code: types.CodeType = marshal.loads(kept.read_bytes())
-    except FileNotFoundError:
-        code = compile(source, pathname, "exec", dont_inherit=True)
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        new = kept.with_suffix(f".{os.getpid()}")
-        new.write_bytes(marshal.dumps(code))
-        new.rename(kept)
-    return code
 
 
 def _with_pipes(connection: socket.socket, command: list[str]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from trilby.node.model import Check, Seen, failed, passed, skipped, warned
+from trilby.node.processes import unit
 from trilby.pods.config import CgroupManager
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ NEEDED: Final = ("cpu", "cpuset", "memory", "pids")
 WANTED: Final = ("hugetlb",)
 WANTED_V1: Final = ("hugetlb", "devices", "freezer", "blkio")
 SYSTEMD: Final = "/run/systemd/system"
+SERVICE: Final = "trilby.service"
 V2: Final = "grubby --update-kernel=ALL --args=systemd.unified_cgroup_hierarchy=1 && reboot"
 
 
@@ -80,6 +82,9 @@ def _delegated(node: Node) -> Seen:
     enabled = node.host.word(path).split()
     missing = [name for name in NEEDED if name in found.controllers and name not in enabled]
     seen = f"{path}: {' '.join(enabled) or 'none'}"
+    if missing and node.host.is_directory(SYSTEMD) and not unit(node.host, SERVICE).active:
+        # It switches on what a unit below the top wants, as the daemon's does.
+        return passed(f"{seen}; systemd hands {', '.join(missing)} down when {SERVICE} starts")
     if missing:
         return warned(
             f"{seen}; {', '.join(missing)} missing",
