@@ -122,6 +122,9 @@ async def _serve(files: ConfigFiles) -> None:
         loop.add_signal_handler(number, ended.set)
     faulthandler.register(signal.SIGUSR1, file=sys.stderr, all_threads=True)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    # Newer systemds (262) refuse a daemon that says it is ready and would be ended by SIGHUP.
+    asked = asyncio.Event()
+    loop.add_signal_handler(signal.SIGHUP, asked.set)
     async with Daemon(files, _applied) as daemon:
         reloads: set[asyncio.Task[None]] = set()
 
@@ -131,6 +134,8 @@ async def _serve(files: ConfigFiles) -> None:
             task.add_done_callback(reloads.discard)
 
         loop.add_signal_handler(signal.SIGHUP, reload)
+        if asked.is_set():
+            reload()
         # What was made until here lives as long as the daemon: nobody has to look at it again.
         gc.collect()
         gc.freeze()

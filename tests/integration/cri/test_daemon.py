@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -37,8 +38,35 @@ class NotifySocket:
                 seen += (await loop.sock_recv(self._socket, 4096)).decode().splitlines()
         return seen
 
+    def fill(self) -> None:
+        """Whoever sends from now on waits until somebody reads."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.setblocking(False)
+            sender.connect(self.path)
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    sender.send(b"X=1")
+
     def close(self) -> None:
         self._socket.close()
+
+
+async def test_who_is_ready_obeys_a_reload(
+    place: Place, nothing_left_behind: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """systemd looks for a handler of SIGHUP when it is told, and ends a service without one."""
+    told = NotifySocket(place.root / "notify")
+    monkeypatch.setenv("NOTIFY_SOCKET", told.path)
+    told.fill()
+    try:
+        async with own_daemon(place) as daemon:
+            assert daemon.process is not None
+            status = Path(f"/proc/{daemon.process.pid}/status").read_text()
+            caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+            assert caught >> (signal.SIGHUP - 1) & 1
+            await told.until("READY=1")
+    finally:
+        told.close()
 
 
 async def test_systemd_is_told(
