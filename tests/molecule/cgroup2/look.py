@@ -101,7 +101,11 @@ def look_inside(name: str) -> None:
     """A container sees its own cgroup as the top one, and cannot write there."""
     words = ("trilby", "pod", "exec", "--host", SOCKET, name, "--")
     script = "cat /proc/self/cgroup /sys/fs/cgroup/memory.max; echo 1 2>&- >/sys/fs/cgroup/pids.max || echo refused"
-    same("what the container sees", run(*words, "sh", "-c", script).split(), ["0::/", str(64 * MIB), "refused"])
+    same(
+        "what the container sees",
+        run(*words, "sh", "-c", script).split(),
+        ["0::/", str(64 * MIB), "refused"],
+    )
 
 
 def look_at_statistics(name: str) -> None:
@@ -133,7 +137,16 @@ def main() -> None:
     web = pod_of("web")
     image = web["spec"]["containers"][0]["image"]
     pods = {
-        "limited": pod("limited", ["sh", "-c", "while :; do i=0; while [ $i -lt 999 ]; do i=$((i+1)); done; sleep 1; done"], LIMITED, image),
+        "limited": pod(
+            "limited",
+            [
+                "sh",
+                "-c",
+                "while :; do i=0; while [ $i -lt 999 ]; do i=$((i+1)); done; sleep 1; done",
+            ],
+            LIMITED,
+            image,
+        ),
         "greedy": pod("greedy", ["sh", "-c", "sleep 1; tail /dev/zero"], GREEDY, image),
     }
     for name, manifest in pods.items():
