@@ -17,6 +17,7 @@ class FilterModule:
             "registries_conf": registries_conf,
             "auth_json": auth_json,
             "certificate_files": certificate_files,
+            "text_files": text_files,
         }
 
 
@@ -66,15 +67,28 @@ def _encoded(text: str) -> str:
     return base64.b64encode(text.encode()).decode()
 
 
-def certificate_files(certificates: dict[str, dict[str, str]]) -> list[dict[str, str]]:
-    """One entry of directory, name, text and mode for each certificate and key."""
+def certificate_files(certificates: dict[str, dict[str, str]], folder: str) -> list[dict[str, str]]:
+    """One entry of the module ``files`` for each certificate and key, by registry in the folder."""
     return [
         {
-            "directory": place,
-            "name": _NAMES[kind],
-            "text": text.strip() + "\n",
+            "path": f"{folder}/{place}/{_NAMES[kind]}",
+            "content": text.strip() + "\n",
             "mode": "0600" if kind == "key" else "0644",
         }
         for place, files in certificates.items()
         for kind, text in files.items()
+    ]
+
+
+def text_files(
+    texts: dict[str, str], folder: str, suffix: str = "", mode: str = "0644", head: str = ""
+) -> list[dict[str, str]]:
+    """One entry of the module ``files`` for each text, by its name in the folder."""
+    return [
+        {
+            "path": f"{folder}/{name}{suffix}",
+            "content": f"{head}\n{text}" if head else text,
+            "mode": mode,
+        }
+        for name, text in texts.items()
     ]
