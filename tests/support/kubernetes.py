@@ -49,7 +49,7 @@ TESTED = {
     "kubectl": Program("k8s.io/kubernetes/cmd/kubectl"),
     "agnhost": Program("k8s.io/kubernetes/test/images/agnhost"),
     "criwire": Program("./criwire"),
-    "kubeletclient": Program(".", "kubeletclient"),
+    "kubeletclient": Program("./kubeletclient"),
     "nriplugin": Program(".", "nriplugin"),
 }
 #: What a cluster is made of, and what looks at it.
