@@ -4,6 +4,7 @@
 
     python -m tests.support.cluster_images cluster          what kubeadm wants
     python -m tests.support.cluster_images older            the same of the release before
+    python -m tests.support.cluster_images agnhost          its image of all tools, as agnhost:1
     python -m tests.support.cluster_images suite            what e2e.test wants
     python -m tests.support.cluster_images --list cluster   only their names
 
@@ -24,7 +25,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from msgspec.structs import replace
-from tests.support.cluster_images_list import Image, cluster_images, suite_images
+from tests.support.cluster_images_list import (
+    Image,
+    agnhost_image,
+    cluster_images,
+    suite_images,
+)
 from tests.support.cluster_images_root import add_programs, base, packages_root
 from tests.support.hosts_fabric import REGISTRY
 from tests.support.kubernetes import OLDER, program
@@ -147,6 +153,8 @@ def wanted(kind: str) -> list[Image]:
             return cluster_images()
         case "older":
             return cluster_images(OLDER)
+        case "agnhost":
+            return [agnhost_image()]
         case "suite":
             return suite_images()
     raise SystemExit(__doc__)

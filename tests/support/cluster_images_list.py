@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 from tests.support.kubernetes import MODULE, go_command, kubernetes_version, program
 
-__all__ = ["ABSENT", "Image", "cluster_images", "suite_images"]
+__all__ = ["ABSENT", "Image", "agnhost_image", "cluster_images", "suite_images"]
 
 SHELL = ("bash", "busybox")
 #: As Alpine's images have it, which most of the suite's are made from.
@@ -86,6 +86,11 @@ def suite_images() -> list[Image]:
     listed = sorted(_lines(program("e2e.test"), "--list-images"))
     absent = [name for name in listed if _short(name) in ABSENT]
     return [_recipe(name, "") for name in listed if name not in absent]
+
+
+def agnhost_image() -> Image:
+    """The suite's image of many tools, without asking the suite which tag it has."""
+    return _recipe("registry.k8s.io/e2e-test-images/agnhost:1", "")
 
 
 def _lines(*command: str | Path) -> list[str]:
