@@ -4,6 +4,7 @@
 
     python -m tests.support.hosts prepare            packages, images and the network they hang on
     python -m tests.support.hosts older              packages of an older release, too
+    python -m tests.support.hosts older-kubernetes   the same of Kubernetes
     python -m tests.support.hosts create NAME IP     a fresh host that is up
     python -m tests.support.hosts run NAME COMMAND   run a program in it, e.g. bash -l
     python -m tests.support.hosts disk NAME DEV SIZE give it an empty disk, e.g. /dev/vdb 4G
@@ -168,7 +169,7 @@ def names() -> list[str]:
 
 def main(words: Sequence[str]) -> int:
     """One command, as the module's text says."""
-    from tests.support.hosts_packages import publish_older
+    from tests.support.hosts_packages import publish_older, publish_older_kubernetes
 
     wanted = ""
     if words[:1] == ["--launcher"]:
@@ -178,6 +179,8 @@ def main(words: Sequence[str]) -> int:
             prepare(wanted)
         case ["older"]:
             publish_older(fabric() / "web")
+        case ["older-kubernetes"]:
+            publish_older_kubernetes(fabric() / "web")
         case ["create", name, address]:
             create(name, address, wanted)
         case ["supervise", name]:

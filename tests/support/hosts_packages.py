@@ -17,7 +17,7 @@ from tests.support.pods import APPLETS, BUSYBOX, FOLDERS, GROUP, PASSWD
 from tests.support.standin import repository, signing_key
 from tests.support.standin_cache import fingerprint, made_once, say
 from tests.support.standin_definition import definition
-from tests.support.standin_kubernetes import kubernetes
+from tests.support.standin_kubernetes import kubernetes, older_kubernetes
 from tests.support.standin_tree import tools, tree
 from tests.support.standin_trilby import older, today
 
@@ -27,7 +27,14 @@ from trilby.rpm.prebuilt import Prebuilt, render
 from trilby.rpm.repo import KEY_NAME, Repository, make_repository
 from trilby.rpm.sign import sign
 
-__all__ = ["EXTRA", "publish_images", "publish_older", "publish_packages", "repository_file"]
+__all__ = [
+    "EXTRA",
+    "publish_images",
+    "publish_older",
+    "publish_older_kubernetes",
+    "publish_packages",
+    "repository_file",
+]
 
 #: A signed repository of the user's own, for packages that the stand-in does not have, as CRI-O.
 EXTRA = "extra"
@@ -84,6 +91,12 @@ def root_for_ansible(newest: bool = False) -> Path:
 def publish_older(web: Path) -> None:
     """The packages of a release before this one, too."""
     _publish(web, "older", older())
+
+
+def publish_older_kubernetes(web: Path) -> None:
+    """Those of a release of Kubernetes before, too."""
+    found = older_kubernetes()
+    _publish(web, found.name, found)
 
 
 def _publish(web: Path, name: str, found: Repository) -> None:

@@ -105,6 +105,15 @@ FILTERS = """
       - {location: bad.example.com, blocked: true, insecure: false}
     nodes:
       - {ansible_host: 192.0.2.1, trilby_network_subnets: [10.85.1.0/24, "fd00:1::/64"]}
+      - {ansible_host: node-2.example.com, trilby_network_subnets: [10.85.2.0/24, "fd00:2::/64"],
+         trilby_node_addresses: [192.0.2.2, "2001:db8::2"]}
+    taints: [{key: dedicated, value: web, effect: NoSchedule}]
+    fresh:
+      metadata: {labels: {old: "1"}}
+      spec: {taints: [{key: other, effect: NoExecute}, {key: dedicated, value: db, effect: NoSchedule}]}
+    settled:
+      metadata: {labels: {zone: a}}
+      spec: {podCIDR: 10.85.1.0/24, taints: [{key: dedicated, value: web, effect: NoSchedule}]}
   tasks:
     - ansible.builtin.copy:
         dest: "{{ to }}"
@@ -117,6 +126,11 @@ FILTERS = """
             'auth': {'registry.example.com': {'username': 'a', 'password': 'b'}} | trilby.node.auth_json,
             'registries': registries | trilby.node.registries_conf(['quay.io'], {'web': 'quay.io/web'}, 'enforcing') | trilby.node.to_toml,
             'routes': nodes | trilby.node.pod_routes,
+            'addresses': nodes | trilby.node.node_addresses,
+            'outside': ['10.85.1.0/24', '10.1.0.0/24', '10.0.0.0/8'] | trilby.node.outside(['10.85.0.0/16']),
+            'overlapping': ['10.85.1.0/24', 'fd00:1::/64'] | trilby.node.overlapping(['10.0.0.0/8', 'fd00:2::/64']),
+            'patch': fresh | trilby.node.node_patch({'zone': 'a', 'old': 1}, taints, ['10.85.1.0/24']),
+            'nothing': settled | trilby.node.node_patch({'zone': 'a'}, taints, ['10.85.9.0/24']),
           } | to_json }}
 """
 
@@ -161,8 +175,26 @@ def test_filters(collections: Path, tmp_path: Path) -> None:
         "aliases": {"web": "quay.io/web"},
     }
     assert said["routes"] == [
-        {"subnet": subnet, "gateway": "192.0.2.1"} for subnet in ("10.85.1.0/24", "fd00:1::/64")
+        {"subnet": "10.85.1.0/24", "gateway": "192.0.2.1"},
+        {"subnet": "fd00:1::/64", "gateway": "192.0.2.1"},
+        {"subnet": "10.85.2.0/24", "gateway": "192.0.2.2"},
+        {"subnet": "fd00:2::/64", "gateway": "2001:db8::2"},
     ]
+    assert said["addresses"] == ["192.0.2.1", "192.0.2.2"]
+    assert said["outside"] == ["10.1.0.0/24", "10.0.0.0/8"]
+    assert said["overlapping"] == ["10.85.1.0/24"]
+    assert said["patch"] == {
+        "metadata": {"labels": {"zone": "a"}},
+        "spec": {
+            "taints": [
+                {"key": "other", "effect": "NoExecute"},
+                {"key": "dedicated", "value": "web", "effect": "NoSchedule"},
+            ],
+            "podCIDR": "10.85.1.0/24",
+            "podCIDRs": ["10.85.1.0/24"],
+        },
+    }
+    assert said["nothing"] == {}
 
 
 @pytest.mark.parametrize("playbook", PLAYBOOKS, ids=lambda path: path.name)
@@ -238,6 +270,37 @@ WRONG = [
     ("trilby_kubelet_static_pods", {"web": {"kind": "Service"}}, "no Pod"),
     ("trilby_verify_port", 0, "no port"),
 ]
+#: The same of cluster.yml, whose hosts are a control plane each.
+WRONG_CLUSTER = [
+    ("trilby_kubelet_static_pods_only", True, "would remove the control plane"),
+    ("trilby_kubelet_release", "1.35.1", "a release of trilby_kubelet_version"),
+    ("trilby_node_name", "Node_1", "small letters"),
+    ("trilby_node_addresses", ["here"], "no address"),
+    ("trilby_node_labels", {"a b": "c"}, "no label"),
+    ("trilby_node_taints", [{"key": "a", "effect": "Never"}], "an effect that is not"),
+    ("trilby_node_taints", [{"effect": "NoSchedule"}], "without a key"),
+    ("trilby_node_kubelet_arguments", [{"name": "--v", "value": "2"}], "without dashes"),
+    ("trilby_node_ignore_preflight", ["all of them"], "no name of a check"),
+    ("trilby_node_token_ttl", "0s", "no token lives for ever"),
+    ("trilby_node_timeout", 0, "a second at least"),
+    ("trilby_node_drain_timeout", 0, "a second at least"),
+    ("trilby_node_drain_arguments", ["force"], "no argument"),
+    ("trilby_control_plane_version", "1.36", "as 1.36.3"),
+    ("trilby_control_plane_endpoint", "https://api", "as api.example.com:6443"),
+    ("trilby_control_plane_virtual_address", "api", "no address"),
+    ("trilby_control_plane_virtual_router", 256, "from 1 to 255"),
+    ("trilby_control_plane_pod_subnets", ["10.85.0.0"], "no subnet"),
+    ("trilby_control_plane_pod_subnets", ["10.1.0.0/16"], "no part of"),
+    ("trilby_control_plane_service_subnets", ["10.85.3.0/24"], "addresses of pods"),
+    ("trilby_control_plane_service_subnets", [], "one subnet each"),
+    ("trilby_control_plane_domain", "cluster local", "no domain"),
+    ("trilby_control_plane_image_repository", "https://x.example.com", "without a scheme"),
+    ("trilby_control_plane_proxy_mode", "ipvs", "nftables or iptables"),
+    ("trilby_control_plane_config", {"apiVersion": "kubeadm.k8s.io/v1beta3"}, "another kind"),
+    ("trilby_control_plane_kubelet_config", {"cgroupDriver": "cgroupfs"}, "its own of"),
+    ("trilby_control_plane_timeout", 0, "a second at least"),
+    ("trilby_control_plane_ports", [0], "no port"),
+]
 
 
 FACTS = """
@@ -260,17 +323,24 @@ def on_fedora(collection: Path) -> None:
     (collection / "plugins/modules/node_facts.py").write_text(FACTS)
 
 
-@pytest.fixture(scope="module")
-def complaints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What the first tasks of node.yml say to each wrong value: every one is a host of its own."""
-    folder = tmp_path_factory.mktemp("wrong")
+def complaints(folder: Path, playbook: str, wrong: list[tuple[str, object, str]]) -> dict[str, str]:
+    """What a playbook says first to each wrong value: every one is a host of its own."""
     on_fedora(folder / "ansible_collections/trilby/node")
-    hosts = {f"case{number}": {name: value} for number, (name, value, _) in enumerate(WRONG)}
-    inventory = {"all": {"hosts": hosts, "vars": {"ansible_connection": "local"}}}
+    hosts = {f"case{number}": {name: value} for number, (name, value, _) in enumerate(wrong)}
+    if len(hosts) % 2 == 0:
+        hosts["right"] = {}
+    shared: dict[str, object] = {"ansible_connection": "local"}
+    if playbook == "cluster.yml":
+        shared["trilby_control_plane_endpoint"] = "api.example.com:6443"
+        for case in hosts.values():
+            if "trilby_control_plane_virtual_address" in case:
+                case["trilby_control_plane_endpoint"] = ""
+    inventory = {"control_plane": {"hosts": hosts, "vars": shared}}
     (folder / "hosts.yml").write_text(yaml.safe_dump(inventory))
-    play = yaml.safe_load((ROOT / "playbooks/node.yml").read_text())[0]
-    play["tasks"] = play.pop("pre_tasks")
-    del play["roles"]
+    play = yaml.safe_load((ROOT / "playbooks" / playbook).read_text())[0]
+    if "pre_tasks" in play:
+        play["tasks"] = play.pop("pre_tasks")
+        del play["roles"]
     (folder / "play.yml").write_text(yaml.safe_dump([play]))
     words = ("ansible-playbook", "-i", folder / "hosts.yml", folder / "play.yml")
     done = ansible(*words, collections=folder, check=False)
@@ -280,9 +350,26 @@ def complaints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {name: " ".join(text.split()) for name, text in found}
 
 
+@pytest.fixture(scope="module")
+def of_nodes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return complaints(tmp_path_factory.mktemp("wrong"), "node.yml", WRONG)
+
+
+@pytest.fixture(scope="module")
+def of_clusters(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return complaints(tmp_path_factory.mktemp("wrong-cluster"), "cluster.yml", WRONG_CLUSTER)
+
+
 @pytest.mark.parametrize("number", range(len(WRONG)), ids=[f"{n}={v}"[:60] for n, v, _ in WRONG])
-def test_wrong_variables_are_told(number: int, complaints: dict[str, str]) -> None:
-    assert WRONG[number][2] in complaints.get(f"case{number}", "nothing")
+def test_wrong_variables_are_told(number: int, of_nodes: dict[str, str]) -> None:
+    assert WRONG[number][2] in of_nodes.get(f"case{number}", "nothing")
+
+
+@pytest.mark.parametrize(
+    "number", range(len(WRONG_CLUSTER)), ids=[f"{n}={v}"[:60] for n, v, _ in WRONG_CLUSTER]
+)
+def test_wrong_variables_of_clusters_are_told(number: int, of_clusters: dict[str, str]) -> None:
+    assert WRONG_CLUSTER[number][2] in of_clusters.get(f"case{number}", "nothing")
 
 
 @pytest.mark.slow
