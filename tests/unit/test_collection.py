@@ -251,6 +251,8 @@ def test_the_collection_builds_and_installs(collections: Path, tmp_path: Path) -
 WRONG = [
     ("trilby_node_runtime", "docker", "trilby_node_runtime"),
     ("trilby_node_cgroup_driver", "both", "trilby_node_cgroup_driver"),
+    ("trilby_node_lock", "/nonexistent/node.lock", "no file of the controller"),
+    ("trilby_verify_lock", ["pods"], "trilby_verify_lock"),
     ("trilby_runtime_repository_url", "packages.example.com", "http, https or file URL"),
     ("trilby_runtime_repository_url", "https://x.example.com/", "the key that signs them"),
     ("trilby_runtime_version", "newest", "as 0.1.0"),

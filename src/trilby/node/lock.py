@@ -29,8 +29,8 @@ PACKAGES: Final = (
     *("trilby*", "python3-trilby*", "crun*", "runc", "conmon", "catatonit", "criu"),
     *("containernetworking-plugins", "containers-common*", "container-selinux"),
     *("cri-o*", "cri-tools*", "containerd*", "kubernetes*", "kubeadm", "kubectl", "kubelet"),
-    *("etcd", "iptables*", "nftables", "systemd", "glibc", "selinux-policy-targeted"),
-    *("python3", "python3-aiohttp", "python3-grpcio*", "python3-isal", "python3-msgspec"),
+    *("etcd", "iptables*", "nftables"),
+    *("python3-aiohttp", "python3-grpcio*", "python3-isal", "python3-msgspec"),
     *("python3-protobuf", "python3-pysequoia", "python3-pyyaml", "python3-zstandard"),
 )  # fmt: skip
 DRIVERS: Final = ("overlay", "vfs")
