@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests.bench import cri, listing, place, pods, pull, report, soak, stats
+from tests.bench import cri, density, listing, place, pods, pull, report, soak, stats
 from tests.support.cri_side import parse_peer
 
 Benchmark = Callable[[place.Place, int], list[report.Section]]
@@ -24,8 +24,9 @@ BENCHMARKS: dict[str, tuple[Benchmark, int]] = {
     "stats": (stats.measure, 9),
     "cri": (partial(cri.measure, settings=cri.Settings()), 15),
     "soak": (soak.measure, 500),
+    "density": (partial(density.measure, settings=density.Settings()), 1),
 }
-#: What runs when nothing is chosen; the soak takes minutes and compares nothing.
+#: What runs when nothing is chosen; the soak and a full node take minutes.
 USUAL = ("pull", "pods", "list", "stats", "cri")
 
 
@@ -43,6 +44,10 @@ def main(arguments: list[str] | None = None) -> None:
             measure, rounds = BENCHMARKS[name]
             if name == "cri":
                 measure = partial(cri.measure, settings=_cri(options))
+            if name == "density":
+                others = tuple(options.other)
+                settings = density.Settings(others=others, pods=options.pods)
+                measure = partial(density.measure, settings=settings)
             print(f"{name} ...", file=sys.stderr, flush=True)
             sections += measure(here, options.rounds or rounds)
     print(report.show(machine, sections))
@@ -69,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only",
         metavar="NAMES",
-        help="of pull,pods,list,stats,cri,soak; by default all but soak",
+        help="of pull,pods,list,stats,cri,soak,density; by default all but the last two",
     )
     parser.add_argument("--rounds", type=int, help="of each benchmark")
     parser.add_argument(
@@ -102,4 +107,15 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument(
         "--parts", default="", metavar="NAMES", help=f"of {','.join(cri.PARTS)}; all by default"
     )
+    group = parser.add_argument_group("of the benchmark density")
+    group.add_argument(
+        "--other",
+        type=density.parse_runtime,
+        action="append",
+        default=[],
+        metavar="NAME=SOCKET=COMMAND",
+        help="another runtime: its socket, and what starts it, both in the host that is made;"
+        " it finds the images in /var/lib/containers/storage",
+    )
+    group.add_argument("--pods", type=int, default=density.PODS, help="[default: %(default)s]")
     return parser

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -47,6 +47,25 @@ def monitors(ids: Collection[str]) -> list[int]:
         if program.startswith(MONITORS) and not ids_of(words).isdisjoint(ids):
             found.append(int(entry.name))
     return found
+
+
+def monitors_below(init: int) -> list[int]:
+    """All monitors in the process namespace of a host's PID 1, as this one numbers them."""
+    namespace = os.readlink(f"/proc/{init}/ns/pid")
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                program = (entry / "comm").read_text().strip()
+                if program.startswith(MONITORS) and os.readlink(entry / "ns/pid") == namespace:
+                    found.append(int(entry.name))
+    return found
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """The value that so many of all do not exceed; 0 of none."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else 0.0
 
 
 def ids_of(words: Iterable[str]) -> set[str]:

@@ -72,6 +72,7 @@ class Node:
         self.runtime: Process
         self.kubelet: Process
         self.name = host.run("hostname").stdout.decode().strip()
+        self.log_level = "debug"
         #: Of the kubelet, besides its configuration.
         self.arguments: tuple[str, ...] = ()
 
@@ -79,9 +80,14 @@ class Node:
 
     def start_runtime(self) -> None:
         """Start trilbyd and wait until it answers."""
-        self.runtime = self.host.start("trilbyd", ROOT / ".venv/bin/trilbyd", "--log-level=debug")
-        path = self.host.path(SOCKET)
-        wait_for(lambda: self._runtime_answers(path), "trilbyd's socket", self.runtime.log)
+        level = f"--log-level={self.log_level}"
+        self.runtime = self.host.start("trilbyd", ROOT / ".venv/bin/trilbyd", level)
+        self.wait_runtime(SOCKET)
+
+    def wait_runtime(self, path: str) -> None:
+        """Wait until the runtime's socket answers."""
+        socket = self.host.path(path)
+        wait_for(lambda: self._runtime_answers(socket), "the runtime's socket", self.runtime.log)
 
     def use_handler(self, handler: str) -> None:
         """Start trilbyd again with another OCI runtime for new pods."""
