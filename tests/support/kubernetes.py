@@ -47,6 +47,10 @@ TESTED = {
     "kubelet": Program("k8s.io/kubernetes/cmd/kubelet"),
     "kubeadm": Program("k8s.io/kubernetes/cmd/kubeadm"),
     "kubectl": Program("k8s.io/kubernetes/cmd/kubectl"),
+    "kube-apiserver": Program("k8s.io/kubernetes/cmd/kube-apiserver"),
+    "kube-controller-manager": Program("k8s.io/kubernetes/cmd/kube-controller-manager"),
+    "kube-scheduler": Program("k8s.io/kubernetes/cmd/kube-scheduler"),
+    "etcd": Program("go.etcd.io/etcd/server/v3", "etcd"),
     "agnhost": Program("k8s.io/kubernetes/test/images/agnhost"),
     "criwire": Program("./criwire"),
     "kubeletclient": Program("./kubeletclient"),
@@ -54,11 +58,7 @@ TESTED = {
 }
 #: What a cluster is made of, and what looks at it.
 CLUSTER = {
-    "kube-apiserver": Program("k8s.io/kubernetes/cmd/kube-apiserver"),
-    "kube-controller-manager": Program("k8s.io/kubernetes/cmd/kube-controller-manager"),
     "kube-proxy": Program("k8s.io/kubernetes/cmd/kube-proxy"),
-    "kube-scheduler": Program("k8s.io/kubernetes/cmd/kube-scheduler"),
-    "etcd": Program("go.etcd.io/etcd/server/v3", "etcd"),
     "etcdctl": Program("go.etcd.io/etcd/etcdctl/v3", "etcd"),
     "etcdutl": Program("go.etcd.io/etcd/etcdutl/v3", "etcd"),
     "coredns": Program("github.com/coredns/coredns", "coredns"),

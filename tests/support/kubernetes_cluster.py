@@ -83,12 +83,11 @@ class Cluster(Node):
     def start_control_plane(self) -> None:
         """Start its programs, and wait until the API server is ready."""
         for name in PROGRAMS[:2]:
-            self._start(name)
-        api_server = self.daemons["kube-apiserver"]
-        wait_for(self._api_is_ready, "the API server", lambda: api_server.log()[-6000:], 120)
+            self.start(name)
+        self.wait_api()
         # Before the API server has made its roles, they are refused and end.
         for name in PROGRAMS[2:]:
-            self._start(name)
+            self.start(name)
         group = "kubeadm:cluster-admins"
         self.host.run(
             *(program("kubectl"), "--kubeconfig=/etc/kubernetes/super-admin.conf"),
@@ -104,7 +103,13 @@ class Cluster(Node):
             program("kubeadm"), "init", "phase", "upload-config", "kubeadm", "--config", CONFIG
         )
 
-    def _start(self, name: str) -> None:
+    def wait_api(self) -> None:
+        """Wait until the API server is ready."""
+        log = self.daemons["kube-apiserver"].log
+        wait_for(self._api_is_ready, "the API server", lambda: log()[-6000:], 120)
+
+    def start(self, name: str) -> None:
+        """Start a program of the control plane."""
         flags = (f"--{flag}={value}" for flag, value in _FLAGS[name](self.name).items())
         self.daemons[name] = self.host.start(name, program(name), *flags)
 
@@ -122,6 +127,7 @@ class Cluster(Node):
             "x509": {"clientCAFile": f"{PKI}/ca.crt"},
         }
         self.arguments = ("--kubeconfig=/etc/kubernetes/kubelet.conf",)
+        changes.setdefault("address", "0.0.0.0")
         if self.other:
             changes["containerRuntimeEndpoint"] = f"unix://{self.other.socket}"
         self.start_kubelet(authentication=authentication, **changes)
@@ -131,7 +137,9 @@ class Cluster(Node):
     def _node_is_ready(self) -> bool:
         found = self.get_object("node", self.name)
         conditions = found.get("status", {}).get("conditions", [])
-        return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+        return "podCIDR" in found.get("spec", {}) and any(
+            each["type"] == "Ready" and each["status"] == "True" for each in conditions
+        )
 
     def kubectl(self, *words: str, stdin: bytes = b"", check: bool = True) -> bytes:
         """What kubectl says as the administrator; b"" if it fails and that is no error."""

@@ -48,6 +48,16 @@ class Process:
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """It hangs as long as this lasts; so does its launcher, which does as its child does."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in (self.pid, self._launcher.pid):
+                os.kill(pid, signal.SIGCONT)
+
     def end(self, number: int = signal.SIGTERM, timeout: float = 20) -> int:
         """Send a signal and wait for the end; returns the exit status."""
         if self.running:
