@@ -14,7 +14,7 @@ import pytest
 
 from trilby import errors
 from trilby.cli import main
-from trilby.cli.image.list import Row
+from trilby.cli.image.list_filter import Row
 from trilby.cli.lazy import LazyGroup
 from trilby.cli.output import Column, human_age, human_size, print_rows, render
 from trilby.cli.pod.exec import command as exec_command

@@ -119,13 +119,12 @@ def test_no_lock_file(
     assert node("--root", host.root, "--check", str(path), "--only", "pods") == 2
 
 
-TABLES = st.dictionaries(
-    st.text(min_size=1, max_size=8), st.text(min_size=1, max_size=8), max_size=4
-)
+WORDS = st.text("ab=:\u00e9 ", min_size=1, max_size=3)
+TABLES = st.dictionaries(WORDS, WORDS, max_size=2)
+NONE = st.just({})
 LOCKS = st.builds(
-    Lock, format=st.just(1), system=TABLES, programs=TABLES, packages=TABLES, images=TABLES,
-    files=TABLES,
-)  # fmt: skip
+    Lock, format=st.just(1), system=NONE, programs=NONE, packages=TABLES, images=TABLES, files=NONE
+)
 
 
 @given(LOCKS, LOCKS)
