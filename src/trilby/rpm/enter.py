@@ -1,19 +1,21 @@
 """Runs one command in another root: ``python -m trilby.rpm.enter OPTIONS ROOT COMMAND...``.
 
 A process of its own, because a mount namespace and chroot(2) belong to a whole process. All mounts
-are in a mount namespace that ends with the command; nothing is left to undo.
+are in a mount namespace that ends with the command, and all processes in a PID namespace that ends
+with the command or with the caller, whoever is first: nothing is left to undo.
 
-Options: ``--bind DIR`` shows a directory of the caller in ROOT at the same place, ``--bind
-DIR=PLACE`` at another one; ``--api DIR`` mounts /proc, /sys and /dev below a further root, for a
-package manager that installs there; ``--setenv NAME=VALUE``; ``--user UID:GID``; ``--chdir DIR``;
-``--no-network`` leaves loopback only.
+Options: ``--parent PID`` is the caller; ``--bind DIR`` shows a directory of the caller in ROOT at
+the same place, ``--bind DIR=PLACE`` at another one; ``--api DIR`` mounts /proc, /sys and /dev below
+a further root, for a package manager that installs there; ``--setenv NAME=VALUE``;
+``--user UID:GID``; ``--chdir DIR``; ``--no-network`` leaves loopback only.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from typing import Final
+from typing import Final, NoReturn
 
 import msgspec
 
@@ -23,6 +25,7 @@ from trilby.system.syscalls_mount import MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDON
 
 CLONE_NEWNS: Final = 0x00020000
 CLONE_NEWIPC: Final = 0x08000000
+CLONE_NEWPID: Final = 0x20000000
 CLONE_NEWNET: Final = 0x40000000
 ENVIRONMENT: Final = {
     "PATH": "/usr/bin:/usr/sbin:/bin:/sbin",
@@ -30,12 +33,14 @@ ENVIRONMENT: Final = {
     "LANG": "C.UTF-8",
     "TERM": "dumb",
 }
+PR_SET_PDEATHSIG: Final = 1
 CANNOT_ENTER: Final = 120
 
 
 class Order(msgspec.Struct):
     """What the command line asks for."""
 
+    parent: int = 0
     root: str = ""
     command: list[str] = []
     binds: list[str] = []
@@ -56,7 +61,9 @@ def parse(argv: list[str]) -> Order:
             order.network = False
             continue
         value = rest.pop(0)
-        if option == "--bind":
+        if option == "--parent":
+            order.parent = int(value)
+        elif option == "--bind":
             order.binds.append(value)
         elif option == "--api":
             order.api.append(value)
@@ -74,6 +81,46 @@ def parse(argv: list[str]) -> Order:
         raise ValueError("ROOT and a command are needed")
     order.root, *order.command = rest
     return order
+
+
+def be_mortal(parent: int) -> None:
+    """Return in a process of a new PID namespace that does not outlive ``parent``.
+
+    Three processes: this one waits, and ends as the command does. Its child is the namespace's
+    first: it takes orphans, and whatever ends it ends all that is there. Its child returns.
+    """
+    _die_with_parent()
+    if parent and os.getppid() != parent:  # it was quicker
+        os._exit(CANNOT_ENTER)
+    ours, theirs = os.pipe()
+    syscalls.unshare(CLONE_NEWPID)
+    first = os.fork()
+    if first:
+        os.close(ours)
+        _wait_and_end_as(first)
+    _die_with_parent()
+    os.close(theirs)
+    os.set_blocking(ours, False)
+    try:
+        os.read(ours, 1)
+        os._exit(CANNOT_ENTER)  # the other end is closed: our parent was killed before it counted
+    except BlockingIOError:
+        os.close(ours)
+    command = os.fork()
+    if command:
+        _wait_and_end_as(command)
+
+
+def _die_with_parent() -> None:
+    syscalls.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _wait_and_end_as(child: int) -> NoReturn:
+    while True:
+        pid, status = os.wait()
+        if pid == child:
+            code = os.waitstatus_to_exitcode(status)
+            os._exit(code if code >= 0 else 128 - code)
 
 
 def enter(order: Order) -> None:
@@ -131,6 +178,7 @@ def _resolver(root: str) -> None:
 def main(argv: list[str]) -> int:
     try:
         order = parse(argv)
+        be_mortal(order.parent)
         enter(order)
         os.execvpe(order.command[0], order.command, order.env)
     except (OSError, ValueError) as error:

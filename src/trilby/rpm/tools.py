@@ -73,7 +73,7 @@ class Tools(msgspec.Struct, frozen=True):
 
     def argv(self, command: Sequence[str], inside: Inside) -> list[str]:
         """The command line, for the host, that runs a command in the tree."""
-        options: list[str] = []
+        options = ["--parent", str(os.getpid())]
         for path in inside.shared:
             options += ["--bind", path]
         for path, place in inside.placed.items():

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from trilby.rpm.build import Source
 from trilby.rpm.enter import ENVIRONMENT, parse
 from trilby.rpm.errors import ToolMissing
-from trilby.rpm.mock import DEFAULT_CONFIG, build_with_mock
 from trilby.rpm.repo import Repository, dnf_config, repo_file
 from trilby.rpm.tools import HOST, Inside, Tools
 
@@ -26,6 +25,7 @@ def test_the_helper_reads_what_tools_write() -> None:
     )
     line = Tools("/tree").argv(["rpm", "-q", "--all"], inside)
     order = parse(line[line.index("trilby.rpm.enter") + 1 :])
+    assert order.parent == os.getpid()
     assert (order.root, order.command) == ("/tree", ["rpm", "-q", "--all"])
     assert order.binds == ["/a", "/b c", "/d=/builddir", "/root of all"]
     assert order.api == ["/root of all"]
@@ -52,12 +52,6 @@ def test_a_program_that_a_tree_lacks(tmp_path: Path) -> None:
 def test_on_the_host_nothing_is_entered() -> None:
     done = HOST.run(["env"], Inside(env={"ONE": "1"}, cwd="/"))
     assert "ONE=1" in done.text.splitlines() and "PYTHONPATH" not in done.text
-
-
-@pytest.mark.skipif(HOST.has("mock"), reason="mock is installed")
-def test_without_mock_it_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ToolMissing, match="has no mock"):
-        build_with_mock(Source(str(tmp_path / "x.spec")), str(tmp_path), config=DEFAULT_CONFIG)
 
 
 def test_repositories_as_dnf_reads_them() -> None:
