@@ -41,7 +41,9 @@ __all__ = [
     "build_here",
     "build_in_root",
     "build_in_tree",
+    "changelog_time",
     "make_srpm",
+    "reproducible",
 ]
 
 LOG: Final = "build.log"
@@ -132,9 +134,10 @@ def build_in_tree(
         log.step("rpmbuild", os.path.basename(source.spec))
         what = ("-ba" if srpm else "-bb",)
         _in_tree(source, tools, top, log, what, shared=shared, defines=defines)
-        for path in made_below(top):
-            shutil.move(path, os.path.join(results, os.path.basename(path)))
-        return _built(results, log)
+        made = {path: os.path.join(results, os.path.basename(path)) for path in made_below(top)}
+        for path, target in made.items():
+            shutil.move(path, target)
+        return _built([*made.values()], log)
 
 
 def _in_tree(
@@ -200,9 +203,8 @@ def _build(source: Source, place: Place, root: BuildRoot, log: Recorder, results
     log.step("building", os.path.basename(source.spec))
     more = () if place.check else ("--nocheck",)
     _succeed(root.build(_rpmbuild(macros, "-ba", *more, spec), log), log, source)
-    for path in made_below(root.path.rstrip("/") + TOP):
-        shutil.copy(path, results)
-    return _built(results, log)
+    made = made_below(root.path.rstrip("/") + TOP)
+    return _built([shutil.copy(path, results) for path in made], log)
 
 
 def _complete(
@@ -271,11 +273,10 @@ def _succeed(status: int, log: Recorder, source: Source) -> None:
         raise explain(log.text(), source.spec, log.path, status)
 
 
-def _built(results: str, log: Recorder) -> Built:
-    found = sorted(glob.glob(os.path.join(results, "*.rpm")))
+def _built(found: Sequence[str], log: Recorder) -> Built:
     sources = [path for path in found if path.endswith(".src.rpm")]
     return Built(
-        packages=tuple(path for path in found if path not in sources),
+        packages=tuple(sorted(path for path in found if path not in sources)),
         srpm=sources[-1] if sources else "",
         log=log.path,
         seconds=log.seconds(),

@@ -110,11 +110,9 @@ def _short(command: str) -> str:
 
 def _at_the_end(lines: Sequence[str], spec: Sequence[str]) -> Failure:
     """After the scripts: files that are not there, or that no %files names; a broken spec."""
-    errors = [
-        number
-        for number, line in enumerate(lines)
-        if line.startswith(("error: ", "RPM build errors:"))
-    ]
+    # mock's log has what goes to stderr out of its place: the heading before what it is about.
+    errors = [number for number, line in enumerate(lines) if line.startswith("error: ")]
+    errors += [number for number, line in enumerate(lines) if line == "RPM build errors:"]
     if not errors:
         return Failure("", 0, "", tuple(lines[-_SHOWN:]))
     first = lines[errors[0]]

@@ -25,6 +25,8 @@ class Recorder:
 
     def __init__(self, directory: str, name: str, progress: Progress) -> None:
         self.path = os.path.join(directory, name)
+        #: A line that begins so is a step's title, by its first group.
+        self.titles = _SECTION
         self._progress = progress
         self._began = time.monotonic()
         self._file = open(self.path, "wb")
@@ -70,5 +72,5 @@ class Recorder:
                 self._file.write(chunk)
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
-                    if match := _SECTION.match(line):
-                        self.step(match[1].decode())
+                    if match := self.titles.match(line):
+                        self.step(match[1].decode(errors="replace"))

@@ -14,7 +14,7 @@ from trilby.rpm.repo import Repository, dnf_config
 from trilby.rpm.tools import HOST, Inside, Tools
 from trilby.system import process
 
-__all__ = ["BUILDER", "BUILD_PACKAGES", "TOP", "BuildRoot", "ThisRoot", "made_below"]
+__all__ = ["BUILDER", "BUILD_PACKAGES", "TOP", "BuildRoot", "ThisRoot", "made_below", "problems"]
 
 # The user that mock builds as, too: nobody's files, and no root's rights.
 BUILDER: Final = (1000, 1000)
@@ -158,11 +158,8 @@ class BuildRoot:
         self.dnf("builddep", package, about=spec)
 
     def _failed(self, words: Sequence[str], done: process.Completed, about: str) -> RpmError:
-        said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
-        telling = [line.strip() for line in said if any(word in line for word in _PROBLEM)]
-        if len(telling) > _TOLD:
-            telling[_TOLD:] = [f"... and {len(telling) - _TOLD} more"]
-        reason = "\n  ".join(telling or said[-10:])
+        said = (done.stderr or done.stdout).decode(errors="replace").strip()
+        reason = "\n  ".join(problems(said) or said.splitlines()[-10:])
         what = f"{about}: " if about else ""
         return MissingDependency(
             f"{what}dnf5 {words[0]} failed:\n  {reason}",
@@ -191,6 +188,15 @@ class ThisRoot(BuildRoot):
 
     def give_to_builder(self) -> None:
         """Nothing: who builds here is who runs us."""
+
+
+def problems(said: str) -> list[str]:
+    """The lines of what dnf5 said that tell why it cannot do what it was asked for."""
+    telling = [line.strip() for line in said.splitlines()]
+    telling = [line for line in telling if any(word in line for word in _PROBLEM)]
+    if len(telling) > _TOLD:
+        telling[_TOLD:] = [f"... and {len(telling) - _TOLD} more"]
+    return telling
 
 
 def made_below(top: str) -> list[str]:

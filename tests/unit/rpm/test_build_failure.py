@@ -81,6 +81,13 @@ error: File not found: /builddir/BUILD/hello-1-build/BUILDROOT/usr/share/man/man
 RPM build errors:
     File not found: /builddir/BUILD/hello-1-build/BUILDROOT/usr/share/man/man1/hello.1*
 """
+# mock's build.log
+DISORDERED = """\
+Executing(%install): /bin/sh -e /var/tmp/rpm-tmp.3
+RPM build errors:
+error: File not found: /builddir/build/BUILD/hello-1-build/BUILDROOT/usr/share/man/man1/hello.1*
+    File not found: /builddir/build/BUILD/hello-1-build/BUILDROOT/usr/share/man/man1/hello.1*
+"""
 MISSING = """\
 error: Failed build dependencies:
 \tpython3dist(nothing) is needed by hello-1-1.x86_64
@@ -109,8 +116,9 @@ def test_files_that_nobody_owns() -> None:
     assert "   /usr/share/hello" in found.excerpt
 
 
-def test_files_that_are_not_there() -> None:
-    found = find_failure(NOT_FOUND, SPEC)
+@pytest.mark.parametrize("log", [NOT_FOUND, DISORDERED])
+def test_files_that_are_not_there(log: str) -> None:
+    found = find_failure(log, SPEC)
     assert found.line == 20
     assert "hello.1" in found.reason
 

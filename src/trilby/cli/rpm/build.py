@@ -64,7 +64,8 @@ class Order(msgspec.Struct, kw_only=True):
     "--mock",
     metavar="CONFIG",
     default="",
-    help="Build with mock and this configuration of it; --repo adds to what it has.",
+    help="Build with mock and this configuration of it, a name or a .cfg file; --repo adds to what"
+    " it has. `own` is one of the repositories of --repo alone.",
 )
 @click.option(
     "--here",
@@ -137,28 +138,18 @@ def _kept(source: Source, temporary: str, results: str) -> Source:
 def _build(source: Source, order: Order, progress: Progress) -> Built:
     from trilby.rpm.build import Place, build_here, build_in_root
 
-    repositories = tuple(repository_of(text) for text in order.repo)
-    defines = dict(define_of(text) for text in order.define)
-    if order.mock:
-        from trilby.rpm.mock import build_with_mock
-
-        return build_with_mock(
-            source,
-            order.results,
-            config=order.mock,
-            repositories=repositories,
-            defines=defines,
-            check=not order.no_check,
-            progress=progress,
-        )
     place = Place(
         tools=tools_of(order.tools),
-        repositories=repositories,
+        repositories=tuple(repository_of(text) for text in order.repo),
         release=order.releasever,
-        defines=defines,
+        defines=dict(define_of(text) for text in order.define),
         work=order.work,
         check=not order.no_check,
     )
+    if order.mock:
+        from trilby.rpm.mock import build_with_mock
+
+        return build_with_mock(source, place, order.results, config=order.mock, progress=progress)
     if order.here:
         return build_here(source, place, order.results, progress=progress)
     return build_in_root(source, place, order.results, progress=progress)
