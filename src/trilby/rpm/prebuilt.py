@@ -26,7 +26,7 @@ The YAML has the fields of Prebuilt; a package of it those of Package, a file th
 from __future__ import annotations
 
 import os
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -37,6 +37,8 @@ from trilby.system.files import read_bytes_limited
 __all__ = ["File", "Package", "Prebuilt", "load", "loads", "render"]
 
 Kind: TypeAlias = Literal["file", "dir", "link", "config", "doc", "license", "ghost", "ghostdir"]
+
+Scriptlet: TypeAlias = Literal["pretrans", "pre", "post", "preun", "postun", "posttrans"]
 
 _TEMPLATE: Final = "prebuilt.spec.in"
 _LIMIT: Final = 8 << 20
@@ -65,8 +67,8 @@ class Package(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     ``tree`` is a directory of the folder, all of whose content is owned, placed below ``under``.
     ``list_file`` is an absolute path of a list as rpm's ``%files -f`` takes it, for lists that
-    another program wrote. Scriptlets are shell text by name (pre, post, preun, postun, pretrans,
-    posttrans); ``units`` get systemd's scriptlets; ``extra`` is verbatim spec text (triggers).
+    another program wrote. Scriptlets are shell text by name; ``units`` get systemd's, which come
+    first; ``extra`` is verbatim spec text (triggers).
     """
 
     name: str
@@ -88,7 +90,7 @@ class Package(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     under: str = "/"
     list_file: str = ""
     units: tuple[str, ...] = ()
-    scriptlets: dict[str, str] = {}
+    scriptlets: dict[Scriptlet, str] = {}
     extra: str = ""
     # rpm looks at the files and adds what they need and provide
     automatic: bool = True
@@ -115,6 +117,10 @@ class Prebuilt(Package, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def every(self) -> tuple[Package, ...]:
         """The main package and the others; the main package has no files, it may be left out."""
         return (self, *self.packages)
+
+    def has_units(self) -> bool:
+        """Whether the spec needs systemd's macros."""
+        return any(package.units for package in self.every())
 
 
 def load(path: str | os.PathLike[str]) -> Prebuilt:
@@ -150,7 +156,13 @@ def render(prebuilt: Prebuilt, *, folder: str = "", changelog: bool = True) -> s
     """
     return render_builtin(
         _TEMPLATE,
-        {"p": prebuilt, "folder": folder, "changelog": changelog, "source_of": _source_of},
+        {
+            "p": prebuilt,
+            "folder": folder,
+            "changelog": changelog,
+            "source_of": _source_of,
+            "scriptlets": get_args(Scriptlet),
+        },
     )
 
 

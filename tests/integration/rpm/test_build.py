@@ -6,14 +6,16 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from tests.support.standin_kubernetes import MACROS
 
+from trilby.rpm import prebuilt
 from trilby.rpm.build import Built, Place, Source, build_in_root, build_in_tree, make_srpm
 from trilby.rpm.build_root import BuildRoot
 from trilby.rpm.errors import BuildFailed, InvalidSpec, MissingDependency
 from trilby.rpm.prepare import prepare
 from trilby.rpm.progress import Step
 from trilby.rpm.repo import Repository, make_repository
-from trilby.rpm.tools import Tools
+from trilby.rpm.tools import Inside, Tools
 
 # The stand-in may have to be made first.
 pytestmark = pytest.mark.timeout(900)
@@ -94,6 +96,37 @@ def test_prebuilt_programs(tmp_path: Path, place: Place, work: Path) -> None:
     root = _installed_and_run(place, work, str(work / "out"), "greeter", "greetings", "greet")
     assert root.run(["rpm", "-qc", "greeter"]).text == "/etc/greet.conf"
     assert root.run(["hi"]).text == "greetings"
+
+
+@pytest.mark.parametrize("where", ["tree", "root"])
+def test_units_have_scriptlets(where: str, tmp_path: Path, place: Place, work: Path) -> None:
+    """systemd's macros are expanded, whoever builds; unknown ones would go into the package."""
+    folder = greeter(tmp_path).parent
+    write(folder / "usr/lib/systemd/system/greet.service", "[Service]\nExecStart=/usr/bin/greet\n")
+    unit = "  - {path: /usr/lib/systemd/system/greet.service}\n"
+    text = PREBUILT.replace("packages:\n", f"{unit}units: [greet.service]\npackages:\n")
+    if where == "tree":
+        # It is Debian's, and has none.
+        text += f"macros: {{with_systemd: '1%{{load:{MACROS}}}'}}\n"
+    source = prepare(str(write(folder / "greeter.yaml", text)), str(tmp_path / "source"))
+    if where == "tree":
+        shared = (str(MACROS.parent),)
+        built = build_in_tree(source, place.tools, str(work / "out"), shared=shared)
+    else:
+        built = build_in_root(source, place, str(work / "out"))
+    inside = Inside(shared=(str(work),))
+    said = place.tools.run(["rpm", "-qp", "--scripts", built.packages[0]], inside).text
+    assert "%systemd" not in said
+    for verb in ("install", "remove", "mark-restart"):
+        assert f"systemd-update-helper {verb}-system-units greet.service" in said
+
+
+def test_a_tree_without_the_macros_says_so(tmp_path: Path, place: Place, work: Path) -> None:
+    folder = greeter(tmp_path).parent
+    packages = prebuilt.loads(f"{PREBUILT}units: [greet.service]\n", "greeter.yaml")
+    spec = write(tmp_path / "greeter.spec", prebuilt.render(packages, folder=str(folder)))
+    with pytest.raises(InvalidSpec, match="systemd-rpm-macros"):
+        build_in_tree(Source(str(spec)), place.tools, str(work / "out"))
 
 
 def _installed_and_run(

@@ -43,6 +43,18 @@ def test_a_node_of_packages(booted: Booted, today: Repository, programs: Reposit
         assert host.altered(*names) == ""
         assert host.text("kubeadm", "version", "-o", "short") == kubernetes_version()
         assert kubernetes_version() in host.text("kubectl", "version", "--client")
+        _erase(host, f"kubernetes{minor}")
+
+
+def _erase(host: RpmHost, package: str) -> None:
+    """Its scriptlets stop the kubelet and take its unit's links; the pod is left to the daemon."""
+    enabled = ("find", "/etc/systemd/system", "-name", "kubelet.service")
+    assert host.text(*enabled) != ""
+    host.dnf("remove", package)
+    assert host.main_pid("kubelet") == 0
+    assert not host.succeeds("pgrep", "-x", "kubelet")
+    assert host.text(*enabled) == ""
+    assert host.process(1004)
 
 
 def _run_static_pod(host: RpmHost) -> None:

@@ -23,6 +23,7 @@ files:
 units: [hello.service]
 scriptlets:
   pre: exit 0
+  post: echo there
 packages:
   - name: hello-data
     version: "3"
@@ -49,6 +50,16 @@ def test_spec() -> None:
     ):
         assert line in lines, line
     assert "{{" not in spec and "{%" not in spec.replace("%{", "")
+
+
+def test_units_and_scriptlets_are_one_scriptlet() -> None:
+    spec = prebuilt.render(prebuilt.loads(TEXT, "hello.yaml"))
+    assert "BuildRequires:  systemd-rpm-macros\n" in spec
+    assert "\n%post\n%systemd_post hello.service\necho there\n" in spec
+    assert "\n%preun\n%systemd_preun hello.service\n" in spec
+    assert [spec.count(f"\n%{name}\n") for name in ("pre", "post", "preun", "postun")] == [1] * 4
+    without = TEXT.replace("units: [hello.service]\n", "")
+    assert "systemd" not in prebuilt.render(prebuilt.loads(without, "hello.yaml"))
 
 
 def test_a_folder_is_read_in_place() -> None:
