@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from trilby.pods.config import EngineConfig
+from trilby.pods.config_load import load_config
+
 ROOT = Path(__file__).resolve().parents[3]
 HADOLINT = shutil.which("hadolint", path=str(Path(sys.executable).parent)) or shutil.which(
     "hadolint"
@@ -35,6 +38,13 @@ def test_the_containerfile_installs_what_the_toolkit_imports() -> None:
         "trilby",
         *(f"trilby-{name}" for name in re.findall(r"^%package +(\w+)$", spec, re.M)),
     }
+
+
+def test_the_vendors_configuration_is_understood() -> None:
+    """And says something that is not so without it."""
+    loaded = load_config(EngineConfig(), str(ROOT / "spec" / "vendor.conf"))
+    assert loaded.warnings == ()
+    assert loaded.config != EngineConfig()
 
 
 def test_packit_builds_this_spec() -> None:
