@@ -124,10 +124,6 @@ def _files(files: Path, rawhide: str) -> Path:
         known[EXTRA] = EXTRA
     for repository, folder in known.items():
         (repositories / f"{repository}.repo").write_text(repository_file(repository, folder))
-    # Debian's dnf5 keeps copies of what it installs; Fedora's has that in a package of its own.
-    plugins = files / "etc/dnf/libdnf5-plugins"
-    plugins.mkdir(parents=True)
-    (plugins / "local.conf").write_text("[main]\nname = local\nenabled = 0\n")
     return files
 
 

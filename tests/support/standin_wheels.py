@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.support.standin_cache import fingerprint, made_once, say
@@ -55,11 +56,15 @@ def unpacked(wanted: dict[str, Wheel], python: str, tools: Tools) -> Path:
             project, version = path.name.split("-")[:2]
             _unpack(path, folder / f"{project}-{version}", python)
         say("byte-compiling the wheels")
-        compiler = [f"python{python}", "-I", "-m", "compileall", "-q", "-f", "-j0", "-o", "0"]
-        for root in sorted(folder.iterdir()):
+        compiler = [f"python{python}", "-I", "-m", "compileall", "-q", "-f", "-o", "0"]
+
+        def compiled(root: Path) -> None:
             command = [*compiler, "-s", str(root), "-p", "/", str(root)]
             # Some projects ship files that are no Python of this version; they stay as they are.
             tools.run(command, Inside(shared=(str(folder),)), check=False)
+
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(compiled, sorted(folder.iterdir())))
 
     return made_once("wheels", fingerprint(source.name, Path(__file__)), make)
 

@@ -1,4 +1,7 @@
-"""The same packages with dnf 4, which the hosts that are upgraded last still have: into a root."""
+"""The same packages with dnf 4, which the hosts that are upgraded last still have: into a root.
+
+From outside: dnf 4 is written for a Python that the stand-in's hosts do not have.
+"""
 
 from __future__ import annotations
 
