@@ -1,5 +1,5 @@
 # The commands that a person types. `make demo` and `make test` install what they need.
-.PHONY: help setup demo programs standin test unit lint man proto rpms molecule collection bench soak clean
+.PHONY: help setup demo programs standin test unit lint man proto rpms molecule conformance collection bench soak clean
 
 # Tools of the venv first; iptables and runc may be in sbin, which not every root has in its PATH.
 export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
@@ -47,6 +47,9 @@ soak: setup ## 500 pods one after the other: what the daemon holds must not grow
 
 molecule: programs ## Make nodes of fresh hosts by Ansible, and look at them (root; ARGS=SCENARIO)
 	@scripts/molecule $(ARGS)
+
+conformance: setup ## Run Kubernetes' conformance suite on a cluster of fresh hosts (root; an hour)
+	@scripts/conformance $(ARGS)
 
 collection: setup ## Check the Ansible collection, and build it: build/trilby-node-*.tar.gz
 	@scripts/molecule --collection

@@ -50,8 +50,12 @@ def layout(image: Image) -> Path:
     kind = "image-" + image.name.rpartition("/")[2].replace(":", "-")
     mark = fingerprint(
         repr(replace(image, registry={}, content={})),
-        *(f"{place}={path}" for place, path in [*programs.items(), *inner.items()]),
-        *(f"{place}={_text(content)}" for place, content in image.content.items()),
+        # By what they are, and not by what they were built from: most stay when go.mod changes.
+        *(
+            f"{place}={_text(found)}"
+            for place, found in [*programs.items(), *image.content.items()]
+        ),
+        *(f"{name}={path}" for name, path in inner.items()),
         str(packages_root()) if image.tools else "",
         Path(__file__),
         HERE / "cluster_images_root.py",

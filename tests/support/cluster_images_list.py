@@ -154,7 +154,7 @@ def _recipes() -> dict[str, Image]:
             programs={"coredns": "coredns"},
             tools=(*SHELL, *NETWORK, "getent"),
         ),
-        "distroless-iptables": Image(
+        "build-image/distroless-iptables": Image(
             name="distroless-iptables", tools=(*SHELL, *RULES), links=RULE_LINKS
         ),
         "nautilus": msgspec.structs.replace(

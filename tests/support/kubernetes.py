@@ -62,6 +62,7 @@ CLUSTER = {
     "etcdctl": Program("go.etcd.io/etcd/etcdctl/v3", "etcd"),
     "etcdutl": Program("go.etcd.io/etcd/etcdutl/v3", "etcd"),
     "coredns": Program("github.com/coredns/coredns", "coredns"),
+    "ginkgo": Program("github.com/onsi/ginkgo/v2/ginkgo"),
     "pause": Program("./pause"),
     "e2e.test": Program("k8s.io/kubernetes/test/e2e", tests=True),
     "sample-apiserver": Program("k8s.io/sample-apiserver"),

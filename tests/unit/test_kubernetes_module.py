@@ -18,7 +18,7 @@ def test_every_module_of_kubernetes_has_the_same_release() -> None:
     assert {(old == new, version) for old, new, version in replaced} == {(True, expected)}
     assert set(re.findall(r"^tool (\S+)$", text, re.MULTILINE)) == set(TOOLS)
     theirs = [wanted for wanted in kubernetes.PROGRAMS.values() if wanted.module == "."]
-    packages = {wanted.package for wanted in theirs if not wanted.package.startswith(".")}
+    packages = {wanted.package for wanted in theirs if wanted.package.startswith("k8s.io/")}
     assert packages == set(TOOLS)
 
 
