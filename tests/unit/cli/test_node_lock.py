@@ -121,7 +121,7 @@ def test_no_lock_file(
 
 WORDS = st.text("ab=:\u00e9 ", min_size=1, max_size=3)
 TABLES = st.dictionaries(WORDS, WORDS, max_size=2)
-NONE = st.just({})
+NONE: st.SearchStrategy[dict[str, str]] = st.just({})
 LOCKS = st.builds(
     Lock, format=st.just(1), system=NONE, programs=NONE, packages=TABLES, images=TABLES, files=NONE
 )
