@@ -1,7 +1,7 @@
 """Disks of hosts made of namespaces: loop devices, which are the whole machine's.
 
 Each is a free one of the kernel's choice, over a file beside the host, and it is given back when
-the host is destroyed.
+the host is destroyed. The host's own udev gives it the name that is asked for.
 """
 
 from __future__ import annotations
@@ -15,22 +15,39 @@ from pathlib import Path
 
 __all__ = ["attach", "detach"]
 
-#: How long a mount of a host that was killed may hold its device.
-TIMEOUT = 10.0
+#: How long udev may take, and how long a mount of a host that was killed may hold its device.
+TIMEOUT = 20.0
+RULE = 'KERNEL=="loop*", ATTR{{loop/backing_file}}=="{backing}", SYMLINK+="{name}"\n'
 
 
 def attach(directory: Path, pid: int, device: str, size: str) -> None:
-    """A new empty disk of ``size``, as 4G, which process ``pid`` sees as ``device``."""
+    """A new empty disk of ``size``, as 4G, which process ``pid`` sees as ``device``.
+
+    Raises CalledProcessError, SystemExit when udev does not see it.
+    """
     name = device.removeprefix("/dev/")
     backing = directory / f"disk-{name}"
     subprocess.run(["truncate", "--size", size, backing], check=True)
-    found = subprocess.run(
+    root = Path(f"/proc/{pid}/root")
+    (root / "run/udev/rules.d").mkdir(parents=True, exist_ok=True)
+    rule = RULE.format(backing=backing, name=name)
+    (root / f"run/udev/rules.d/80-{name}.rules").write_text(rule)
+    attached = subprocess.run(
         ["losetup", "--find", "--show", backing], check=True, stdout=subprocess.PIPE, text=True
     )
-    loop = found.stdout.strip()
-    (directory / f"loop-{name}").write_text(loop)
-    node = Path(f"/proc/{pid}/root/dev") / name
-    os.mknod(node, stat.S_IFBLK | 0o660, os.stat(loop).st_rdev)
+    loop = Path(attached.stdout.strip())
+    (directory / f"loop-{name}").write_text(str(loop))
+    node = root / "dev" / loop.name
+    if not node.exists():
+        os.mknod(node, stat.S_IFBLK | 0o660, loop.stat().st_rdev)
+    enter = ["nsenter", "-t", str(pid), "-m", "-n", "-p", "-r", "-w", "udevadm"]
+    subprocess.run([*enter, "control", "--reload"], check=True)
+    trigger = [*enter, "trigger", "--settle", "--action=change", f"/sys/block/{loop.name}"]
+    end = time.monotonic() + TIMEOUT
+    while not (root / "dev" / name).is_symlink():
+        if time.monotonic() > end:
+            raise SystemExit(f"hosts: udev gave {loop} no name {device}")
+        subprocess.run(trigger, check=True)
 
 
 def detach(directory: Path) -> None:
