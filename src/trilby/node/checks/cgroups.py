@@ -102,7 +102,12 @@ def _driver(node: Node) -> Seen:
     told = node.kubelet.told("cgroupDriver", theirs)
     if theirs == ours:
         return passed(place, told)
-    return failed(place, told, mend=f"set cgroupDriver: {ours} in {node.kubelet.sections[0].path}")
+    where = node.kubelet.where("cgroupDriver")
+    path, _, line = where.rpartition(":")
+    change = f"sed -i '{line}s/{theirs}/{ours}/' {path}"
+    if "cgroupDriver" not in node.kubelet:
+        change = f"echo 'cgroupDriver: {ours}' >> {node.kubelet.sections[0].path}"
+    return failed(place, told, mend=f"{change} && systemctl restart kubelet")
 
 
 def _manager(node: Node) -> Seen:
