@@ -121,12 +121,16 @@ def test_selinux_labels_where_the_host_has_it() -> None:
     assert spec.linux and spec.linux.mount_label.endswith(":container_file_t:s0:c1,c2")
 
 
-def test_selinux_options_on_a_host_without_it_are_refused() -> None:
+def test_selinux_options_on_a_host_without_it_are_left_out_with_a_warning() -> None:
     security = ContainerSecurity(selinux=SELinuxOptions(level="s0:c1,c2"))
-    with pytest.raises(InvalidPodConfig, match="has no SELinux"):
-        build_container_spec(request(container=replace(REQUEST.container, security=security)))
+    built = build_container_spec(request(container=replace(REQUEST.container, security=security)))
+    assert built.spec.process and built.spec.process.selinux_label == ""
+    assert built.spec.linux and built.spec.linux.mount_label == ""
+    assert "SELinux options are left out: this host has no SELinux" in built.warnings
     empty = replace(REQUEST.container, security=replace(security, selinux=SELinuxOptions()))
-    assert build_container_spec(request(container=empty)).spec.process
+    assert not any(
+        "SELinux" in said for said in build_container_spec(request(container=empty)).warnings
+    )
 
 
 def test_seccomp_sees_the_bounding_set() -> None:

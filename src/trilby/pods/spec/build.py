@@ -119,7 +119,7 @@ def _process(inputs: SpecInputs) -> tuple[Process, tuple[str, ...]]:
         oom_score_adj=oom_score,
         selinux_label=_labels(inputs).process,
     )
-    return process, no_caps + no_limits + no_oom
+    return process, no_caps + no_limits + no_oom + _no_labels(inputs)
 
 
 def _linux(inputs: SpecInputs, capabilities: Capabilities) -> tuple[Linux, tuple[str, ...]]:
@@ -207,11 +207,6 @@ def _labels(inputs: SpecInputs) -> Labels:
     security = inputs.request.container.security
     wanted = security.selinux or inputs.request.sandbox.security.selinux
     if inputs.selinux is None:
-        if wanted is not None and wanted != SELinuxOptions():
-            raise InvalidPodConfig(
-                "SELinux options are given, and this host has no SELinux",
-                hint="leave out seLinuxOptions, or use a node that has it",
-            )
         return Labels()
     options = security.namespaces
     return build_labels(
@@ -220,6 +215,15 @@ def _labels(inputs: SpecInputs) -> Labels:
         inputs.selinux,
         shares_host=security.privileged or NamespaceMode.NODE in (options.pid, options.ipc),
     )
+
+
+def _no_labels(inputs: SpecInputs) -> tuple[str, ...]:
+    """Kubernetes wants pods with labels to run where nothing has labels."""
+    request = inputs.request
+    wanted = request.container.security.selinux or request.sandbox.security.selinux
+    if inputs.selinux is not None or wanted in (None, SELinuxOptions()):
+        return ()
+    return ("SELinux options are left out: this host has no SELinux",)
 
 
 def _readonly(inputs: SpecInputs) -> bool:
