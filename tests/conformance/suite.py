@@ -25,6 +25,8 @@ SETS = {
 }
 #: How many of the slow specs run at a time.
 WAITING = 12
+#: How many seconds it gets to write what is there when it is told to end.
+GRACE = 60
 #: The longest spec waits half an hour for a kubelet's longest pause.
 SPEC_TIMEOUT = "2h"
 
@@ -78,7 +80,11 @@ def run(part: Part, cluster: Cluster, folder: Path) -> list[Spec]:
             process.wait()
         except BaseException:
             process.send_signal(signal.SIGINT)
-            process.wait()
+            try:
+                process.wait(GRACE)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
             raise
     if not report.exists():
         raise SystemExit(f"conformance: {part.title} has no result, see {log.name}")
@@ -93,7 +99,7 @@ def _command(part: Part, cluster: Cluster, folder: Path) -> list[str]:
     return [
         str(program("ginkgo")),
         f"--procs={part.processes}",
-        f"--label-filter={part.labels}",
+        *([f"--label-filter={part.labels}"] if part.labels else []),
         f"--timeout={SPEC_TIMEOUT}",
         *(f"--focus={pattern}" for pattern in part.focus),
         *(f"--skip={pattern}" for pattern in part.skip),

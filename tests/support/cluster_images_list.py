@@ -18,7 +18,7 @@ __all__ = ["ABSENT", "Image", "agnhost_image", "cluster_images", "suite_images"]
 SHELL = ("bash", "busybox")
 #: As Alpine's images have it, which most of the suite's are made from.
 BUSYBOX = ("busybox", "usr/bin/sh=busybox")
-NETWORK = ("curl", "dig", "host", "hostname", "ip", "nc=nc.openbsd", "nslookup", "ss", "tc")
+NETWORK = ("curl", "dig", "host", "hostname", "ip", "usr/bin/nc=nc.openbsd", "nslookup", "ss", "tc")
 RULES = (
     *("conntrack", "ip", "ipset", "kmod", "modprobe", "nft"),
     *("iptables-nft", "iptables-nft-restore", "iptables-nft-save"),
