@@ -16,8 +16,9 @@ from tests.support.kubernetes import MODULE, go_command, kubernetes_version, pro
 __all__ = ["ABSENT", "Image", "agnhost_image", "cluster_images", "suite_images"]
 
 SHELL = ("bash", "busybox")
-#: As Alpine's images have it, which most of the suite's are made from.
-BUSYBOX = ("busybox", "usr/bin/sh=busybox")
+#: As Alpine's images have it, which most of the suite's are made from. The shell of Debian's
+#: busybox drops variables whose names are no identifiers, and a spec looks for one.
+BUSYBOX = ("bash", "busybox", "usr/bin/sh=bash")
 NETWORK = ("curl", "dig", "host", "hostname", "ip", "usr/bin/nc=nc.openbsd", "nslookup", "ss", "tc")
 RULES = (
     *("conntrack", "ip", "ipset", "kmod", "modprobe", "nft"),
@@ -199,7 +200,7 @@ def _agnhost(pause: Image) -> Image:
     return Image(
         name="agnhost",
         programs={"agnhost": "agnhost", "coredns": "coredns"},
-        tools=(*BUSYBOX, "bash", *NETWORK, "iperf", "lsblk", "nsenter", "setpriv", "unshare"),
+        tools=(*BUSYBOX, *NETWORK, "iperf", "lsblk", "nsenter", "setpriv", "unshare"),
         content={name: porter / name for name in ("localhost.crt", "localhost.key")},
         folders=("uploads", "home/user-defined-in-image"),
         links={"agnhost-2": "agnhost", "usr/local/bin/iperf": "/usr/bin/iperf"},
