@@ -1,5 +1,5 @@
 # The commands that a person types. `make demo` and `make test` install what they need.
-.PHONY: help setup demo programs standin test unit lint man proto rpms molecule conformance collection bench soak clean
+.PHONY: help setup demo demo-pod programs standin ansible test unit lint man proto rpms molecule conformance collection bench soak clean
 
 # Tools of the venv first; iptables and runc may be in sbin, which not every root has in its PATH.
 export PATH := $(CURDIR)/.venv/bin:$(PATH):/usr/sbin:/sbin
@@ -9,13 +9,16 @@ PYTHON := $(CURDIR)/.venv/bin/python
 ARGS ?=
 
 help: ## Show the targets
-	@sed -n 's/^\([a-z]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /  \1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 setup: ## Install what the other targets need (they do it by themselves)
 	@scripts/setup
 
-demo: setup ## Run a pod from a registry of its own, look at it, and remove everything again
-	@scripts/demo
+demo: setup ## Packages, a fresh host, the playbook, a kubelet, a pod; removed again (root; ARGS=--keep)
+	@scripts/demo $(ARGS)
+
+demo-pod: setup ## Run a pod without all that: a registry, an image, a pod, and nothing left
+	@scripts/demo-pod
 
 programs: setup ## Build the programs of Kubernetes that tests run (three minutes, once)
 	@$(PYTHON) -m tests.support.kubernetes >/dev/null
@@ -23,7 +26,10 @@ programs: setup ## Build the programs of Kubernetes that tests run (three minute
 standin: setup ## Make the stand-in for Rawhide and our packages that tests install (minutes, once)
 	@$(PYTHON) -m tests.support.standin --for-tests >/dev/null
 
-test: programs standin ## Run the whole test suite (root; about ten minutes at most)
+ansible: setup ## Have Ansible and Molecule in a venv of their own
+	@scripts/molecule --install
+
+test: programs standin ansible ## Run the whole test suite (root; about ten minutes at most)
 	@$(PYTHON) -m pytest --durations=15 $(ARGS)
 
 unit: setup ## Run the tests that need neither root nor other programs

@@ -60,7 +60,10 @@ PYTHON = Prebuilt(
 def publish_packages(web: Path, newest: bool = False) -> None:
     """Links to the repositories, as they are now, for a web server."""
     web.mkdir(parents=True, exist_ok=True)
-    for found in (repository(newest), today(), kubernetes()):
+    # Who works on roles alone has no need of new packages each time.
+    built = os.environ.get("TRILBY_HOSTS_PACKAGES")
+    ours = Repository("trilby", built) if built else today()
+    for found in (repository(newest), ours, kubernetes()):
         _publish(web, found.name, found)
     if extra := os.environ.get("TRILBY_HOSTS_REPOSITORY"):
         _publish(web, EXTRA, Repository(EXTRA, extra))
