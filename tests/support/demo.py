@@ -174,6 +174,9 @@ def make(story: Story) -> None:
     story.step("A fresh host with systemd and dnf5", *hosts("create", HOST, ADDRESS))
     story.step("The playbook trilby.node.node makes it a node", *playbook("node"))
     story.step("The playbook trilby.node.verify runs a pod on it", *playbook("verify"))
+    ready = f"until trilby pod exec --host {SOCKET} {POD} -- true 2>/dev/null; do sleep 1; done"
+    waiting = ("timeout", "120", "sh", "-c", ready)
+    story.step("The kubelet runs the pod of the inventory", *in_host(), *waiting)
 
 
 def look(story: Story) -> None:
