@@ -39,12 +39,14 @@ Restart=always
 [Install]
 WantedBy=multi-user.target
 """
-#: No emulation of what processors have mistakes of; names of interfaces as they come.
+#: No emulation of what processors have mistakes of; names of interfaces as they come; Fedora's
+#: kernels start without AppArmor.
 KERNEL_WORDS = (
     "console=ttyS0",
     "quiet",
     "mitigations=off",
     "net.ifnames=0",
+    "apparmor=0",
     "systemd.show_status=1",
 )
 #: The first program of this machine has set up the network, and nobody waits at its console.

@@ -80,20 +80,25 @@ def look_at_cgroups(seen) -> pathlib.Path:
     slice_ = parent / f"kubepods-burstable-pod{uid}.slice"
     container = seen["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]
     scope = slice_ / f"trilby-{container}.scope"
+    # crun puts the processes one level below, and what systemd does not know there.
+    inner = scope / "container" if (scope / "container").is_dir() else scope
     for name, wanted in {
         "memory.max": str(64 * MIB),
         "memory.swap.max": "0",
         "memory.oom.group": "1",
         "cpu.max": "50000 100000",
     }.items():
-        same(f"{name} of the container", value(scope, name), wanted)
-    for name in ("memory.max", "cpu.max", "cpu.weight"):
+        same(f"{name} of the container", value(inner, name), wanted)
+    for folder in (scope, inner):
+        same(f"pids.max of {folder.name}", value(folder, "pids.max"), "max")
+    for name in ("memory.max", "cpu.max"):
         same(f"{name} of the pod", value(slice_, name), value(scope, name))
     same("the pod's limit of processes", value(slice_, "pids.max"), "512")
-    unit = run("systemctl", "show", "-P", "Slice", "-P", "ActiveState", scope.name)
-    same("the unit", unit.split(), [slice_.name, "active"])
-    memory = run("systemctl", "show", "-P", "MemoryMax", scope.name)
-    same("what systemd says of the memory", memory, str(64 * MIB))
+    shown = ("Slice", "ActiveState", "MemoryMax", "TasksMax", "OOMPolicy", "Delegate")
+    options = (word for name in shown for word in ("-p", name))
+    seen = dict(line.split("=") for line in run("systemctl", "show", *options, scope.name).split())
+    wanted = (slice_.name, "active", str(64 * MIB), "infinity", "continue", "yes")
+    same("what systemd knows", seen, dict(zip(shown, wanted, strict=True)))
     return scope
 
 

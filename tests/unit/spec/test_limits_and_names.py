@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trilby.oci.runtime import Rlimit
+from trilby.oci.runtime import LinuxResources, Pids, Rlimit
 from trilby.pods.errors import InvalidPodConfig
 from trilby.pods.model_common import (
     HugepageLimit,
@@ -82,6 +82,13 @@ def test_nothing_is_given_and_everything_told() -> None:
     assert len(warnings) == 6
     zero = Resources(hugepage_limits=(HugepageLimit(page_size="1GB", limit=0),))
     assert build_resources(zero, SMALL)[1] == ()
+
+
+def test_systemd_is_told_that_there_is_no_limit_of_processes() -> None:
+    assert build_resources(Resources(), FULL, scope=True)[0].pids == Pids(-1)
+    assert build_resources(Resources(), FULL, scope=True, pids_limit=5)[0].pids == Pids(5)
+    assert build_resources(Resources(), FULL)[0].pids is None
+    assert build_resources(Resources(), SMALL, scope=True) == (LinuxResources(), ())
 
 
 def test_no_swap_unless_asked_for() -> None:

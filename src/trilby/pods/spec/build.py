@@ -163,6 +163,7 @@ def _resources(inputs: SpecInputs) -> tuple[LinuxResources, tuple[str, ...]]:
         inputs.host.limits,
         pids_limit=request.defaults.pids_limit,
         min_memory=request.defaults.min_memory,
+        scope=":" in request.cgroups_path,
     )
 
 

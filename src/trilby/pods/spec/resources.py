@@ -9,19 +9,25 @@ from trilby.system.limits import HostLimits
 
 
 def build_resources(
-    wanted: Resources, host: HostLimits, *, pids_limit: int = -1, min_memory: int = 0
+    wanted: Resources,
+    host: HostLimits,
+    *,
+    pids_limit: int = -1,
+    min_memory: int = 0,
+    scope: bool = False,
 ) -> tuple[LinuxResources, tuple[str, ...]]:
     """What the host can limit, and a warning for each limit that it cannot.
 
     Also for ``update``. Without device rules. The runtime converts v1's shares and swap for v2.
     ``pids_limit`` <= 0: none. ``min_memory`` in bytes: a lower limit raises ``InvalidPodConfig``,
-    because the runtime's own start would not fit in it.
+    because the runtime's own start would not fit in it. ``scope``: the container gets one of
+    systemd's, which has systemd's default limit of tasks unless it is told that there is none.
     """
     warnings: list[str] = []
     resources = LinuxResources(
         memory=_memory(wanted, host, min_memory, warnings),
         cpu=_cpu(wanted, host, warnings),
-        pids=_pids(pids_limit, host, warnings),
+        pids=_pids(pids_limit, host, scope, warnings),
         hugepage_limits=_hugepages(wanted, host, warnings),
         unified=_unified(wanted, host, warnings),
     )
@@ -80,9 +86,9 @@ def _cpu(wanted: Resources, host: HostLimits, warnings: list[str]) -> Cpu | None
     )
 
 
-def _pids(limit: int, host: HostLimits, warnings: list[str]) -> Pids | None:
+def _pids(limit: int, host: HostLimits, scope: bool, warnings: list[str]) -> Pids | None:
     if limit <= 0:
-        return None
+        return Pids(-1) if scope and "pids" in host.controllers else None
     if "pids" not in host.controllers:
         warnings.append("pids limit left out: this host has no pids controller")
         return None
