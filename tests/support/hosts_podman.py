@@ -9,6 +9,7 @@ the machine's kernel and its cgroups, of whichever version; on version 1 systemd
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -34,6 +35,7 @@ RUN test -x /usr/lib/systemd/systemd || (dnf -y install \
 #: Overlays do not go on an overlay.
 VOLUMES = ("/var/lib/containers", "/var/lib/kubelet", "/var/lib/containerd", "/var/log")
 #: How systemd before 258 is told to take cgroup v1; others ignore it.
+UNIFIED = Path("/sys/fs/cgroup/cgroup.controllers")
 LEGACY = ("systemd.unified_cgroup_hierarchy=no", "systemd.legacy_systemd_cgroup_controller=yes")
 
 
@@ -43,7 +45,7 @@ def prepare() -> None:
         raise SystemExit("hosts: podman is not installed")
     image = os.environ.get("TRILBY_HOSTS_IMAGE") or IMAGE
     text = CONTAINERFILE.format(image=image)
-    built = ["podman", "build", "-q", "-t", COMPLETE, "-f", "-"]
+    built = ["podman", "build", *_runtime(), "-q", "-t", COMPLETE, "-f", "-"]
     done = subprocess.run(built, input=text, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"hosts: podman build of {image} failed: {done.stderr.strip()}")
@@ -58,18 +60,30 @@ def boot(name: str, files: Path) -> None:
     (directory / "pid").write_text(str(pid))
     _plug(name, pid)
     volumes = (word for place in VOLUMES for word in ("--volume", place))
-    legacy = () if Path("/sys/fs/cgroup/cgroup.controllers").exists() else LEGACY
+    legacy = () if UNIFIED.exists() else LEGACY
     container = f"trilby-{name}"
     _podman(
         *("create", "--name", container, "--hostname", name, "--no-hosts"),
-        *("--privileged", "--systemd=always", "--cgroupns=private", "--restart=always"),
+        *(
+            "--privileged",
+            "--systemd=always",
+            "--cgroupns=private",
+            "--restart=always",
+        ),
         *("--network", f"ns:/proc/{pid}/ns/net", *volumes),
+        # podman's own are more than root may have where CAP_SYS_RESOURCE is missing.
+        *("--ulimit", f"nofile={_hard(resource.RLIMIT_NOFILE)}"),
+        *("--ulimit", f"nproc={_hard(resource.RLIMIT_NPROC)}"),
         *(COMPLETE, "/usr/lib/systemd/systemd", *legacy),
     )
     (files / "etc/hosts").write_text(f"127.0.0.1 localhost\n{address_of(name)} {name}\n")
     _podman("cp", f"{files}/.", f"{container}:/")
     _podman("start", container)
     enter_by(name, "podman", "exec", "-i", container)
+
+
+def _hard(limit: int) -> int:
+    return resource.getrlimit(limit)[1]
 
 
 def _plug(name: str, pid: int) -> None:
@@ -88,8 +102,13 @@ def _plug(name: str, pid: int) -> None:
         subprocess.run(command, check=True)
 
 
+def _runtime() -> tuple[str, ...]:
+    """crun takes pure cgroup v1 or v2, and no mixture."""
+    return () if UNIFIED.exists() else ("--runtime", shutil.which("runc") or "runc")
+
+
 def _podman(*words: str) -> None:
-    done = subprocess.run(["podman", *words], capture_output=True, text=True)
+    done = subprocess.run(["podman", *_runtime(), *words], capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"hosts: podman {words[0]} failed: {done.stderr.strip()}")
 
