@@ -23,6 +23,8 @@ __all__ = ["REPOSITORY", "START_TIMEOUT", "boot", "end", "prepare", "supervise"]
 #: Of the stand-in that such hosts are made of, on the web server.
 REPOSITORY = "rawhide"
 START_TIMEOUT = 60.0
+#: A node of a cluster has some thirty: the kubelet, the control plane, systemd.
+WATCHERS = 1024
 
 
 def prepare() -> None:
@@ -30,6 +32,14 @@ def prepare() -> None:
     from tests.support.hosts_packages import root_for_ansible
 
     (fabric() / "root").write_text(str(root_for_ansible()))
+    _allow_watching()
+
+
+def _allow_watching() -> None:
+    """All hosts are one user to the kernel, whose 128 watchers are not enough for a cluster."""
+    limit = Path("/proc/sys/fs/inotify/max_user_instances")
+    if int(limit.read_text()) < WATCHERS:
+        limit.write_text(f"{WATCHERS}\n")
 
 
 def boot(name: str, files: Path) -> None:
