@@ -26,7 +26,7 @@ SETS = {
 #: How many of the slow specs run at a time.
 WAITING = 12
 #: How many seconds it gets to write what is there when it is told to end.
-GRACE = 60
+GRACE = 30
 #: The longest spec waits half an hour for a kubelet's longest pause.
 SPEC_TIMEOUT = "2h"
 
