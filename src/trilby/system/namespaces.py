@@ -22,7 +22,7 @@ from trilby.system import syscalls
 from trilby.system.errors import NamespaceFailed
 from trilby.system.files import Fd
 from trilby.system.mount_table import unmount
-from trilby.system.syscalls_mount import MS_BIND, mount
+from trilby.system.syscalls_mount import MS_BIND, fsconfig_create, fsmount, fsopen, mount
 
 T = TypeVar("T")
 
@@ -210,10 +210,27 @@ def write_sysctl(name: str, value: str) -> None:
     if not path or ".." in path.split("/"):
         raise NamespaceFailed(f"setting sysctl {name!r}: it is not a name")
     try:
-        with Fd.open(f"/proc/sys/{path}", os.O_WRONLY) as fd:
-            os.write(fd.number, value.encode())
+        try:
+            _write(f"/proc/sys/{path}", value)
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            _write_own_proc(f"sys/{path}", value)
     except OSError as error:
         raise NamespaceFailed(f"setting sysctl {name}={value}: {error.strerror}") from error
+
+
+def _write(path: str, value: str) -> None:
+    with Fd.open(path, os.O_WRONLY) as fd:
+        os.write(fd.number, value.encode())
+
+
+def _write_own_proc(path: str, value: str) -> None:
+    """Below a /proc that nobody else sees: in containers the one that is there is read-only."""
+    with Fd(fsopen("proc")) as context:
+        fsconfig_create(context.number)
+        with Fd(fsmount(context.number, 0)) as proc:
+            _write(f"/proc/self/fd/{proc.number}/{path}", value)
 
 
 def bring_up(interface: str) -> None:

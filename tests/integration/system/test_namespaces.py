@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -198,3 +199,18 @@ def test_user_namespaces_that_cannot_be(folder: Path) -> None:
 def test_names_that_are_no_sysctls(name: str) -> None:
     with pytest.raises(NamespaceFailed):
         write_sysctl(name, "1")
+
+
+def test_a_sysctl_is_set_where_proc_sys_is_read_only() -> None:
+    """As in a container: each IPC namespace has files of its own there, which no mount reaches."""
+    program = (
+        "from trilby.system.namespaces import write_sysctl\n"
+        "write_sysctl('kernel.shm_rmid_forced', '1')\n"
+        "print(open('/proc/sys/kernel/shm_rmid_forced').read().strip())\n"
+    )
+    script = (
+        "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys"
+        ' && ! echo 1 2>/dev/null >/proc/sys/kernel/shm_rmid_forced && exec "$@"'
+    )
+    words = ("unshare", "--mount", "--ipc", "sh", "-c", script, "sh", sys.executable, "-c", program)
+    assert run(words).stdout.strip() == b"1"
