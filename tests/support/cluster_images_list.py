@@ -19,7 +19,18 @@ SHELL = ("bash", "busybox")
 #: As Alpine's images have it, which most of the suite's are made from. The shell of Debian's
 #: busybox drops variables whose names are no identifiers, and a spec looks for one.
 BUSYBOX = ("bash", "busybox", "usr/bin/sh=bash")
-NETWORK = ("curl", "dig", "host", "hostname", "ip", "usr/bin/nc=nc.openbsd", "nslookup", "ss", "tc")
+NETWORK = (
+    "curl",
+    "dig",
+    "getent",
+    "host",
+    "hostname",
+    "ip",
+    "usr/bin/nc=nc.openbsd",
+    "nslookup",
+    "ss",
+    "tc",
+)
 RULES = (
     *("conntrack", "ip", "ipset", "kmod", "modprobe", "nft"),
     *("iptables-nft", "iptables-nft-restore", "iptables-nft-save"),
@@ -153,7 +164,7 @@ def _recipes() -> dict[str, Image]:
         "glibc-dns-testing": Image(
             name="glibc-dns-testing",
             programs={"coredns": "coredns"},
-            tools=(*SHELL, *NETWORK, "getent"),
+            tools=(*SHELL, *NETWORK),
         ),
         "build-image/distroless-iptables": Image(
             name="distroless-iptables", tools=(*SHELL, *RULES), links=RULE_LINKS
