@@ -12,8 +12,8 @@ import msgspec
 
 __all__ = ["Spec", "read", "table"]
 
-#: Ginkgo puts labels, which are in the name already, behind it.
-_NAME = re.compile(r"^\[It\] (.*?)(?: \[[^\]]*(?:, [^\]]*)+\])?$")
+#: Ginkgo puts labels, which are in the name already, behind it; each spec has one at least.
+_NAME = re.compile(r"^\[It\] (.*) \[[^\]]*\]$")
 #: Of a message, what says where it comes from and not what it is.
 _NOISE = re.compile(r"^(In \[|\[FAILED\]|$)")
 

@@ -28,7 +28,7 @@ def test_specs_are_read_and_steps_around_them_are_not(tmp_path: Path) -> None:
     (tmp_path / "a.xml").write_text(REPORT)
     assert [(spec.name, spec.state, spec.seconds) for spec in read(tmp_path / "a.xml")] == [
         ("[sig-node] Pods should run [NodeConformance]", "passed", 2.25),
-        ("[sig-node] Pods should end [sig-node]", "failed", 3.0),
+        ("[sig-node] Pods should end", "failed", 3.0),
         ("[sig-node] Pods panic", "panicked", 1.0),
     ]
 
@@ -40,7 +40,7 @@ def test_the_table_tells_what_did_not_pass_and_why(tmp_path: Path) -> None:
         "specs  run  passed  failed  seconds",
         "node   3    1       2       6",
         "none   1    1       0       0",
-        "failed: [sig-node] Pods should end [sig-node]",
+        "failed: [sig-node] Pods should end",
         "    timed out",
         "panicked: [sig-node] Pods panic",
         "    index out of range",
