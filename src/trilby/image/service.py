@@ -189,13 +189,18 @@ class Images:
         Raises ImageNotFound also if a name is not the image's.
         """
         from trilby.image.errors import ImageNotFound
+        from trilby.image.service_remove import refuse_read_only
 
-        image = self.find(name)
+        target = self._found(name)
+        image = target.image
+        if not names:
+            refuse_read_only(self.store, target)
         gone: list[str] = []
         for each in names:
             found = self._found(each)
             if found.image.id != image.id or not found.name:
                 raise ImageNotFound(f"untagging {name}: {each!r} is not a name of it")
+            refuse_read_only(self.store, found)
             gone.append(found.name)
         self.store.remove_image_names(image.id, gone or image.names)
 

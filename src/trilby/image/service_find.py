@@ -40,12 +40,13 @@ class Found:
 def find(store: Store, text: str, registries: LoadRegistries) -> Found:
     """Raises ImageNotFound, AmbiguousImage."""
     text = text.removeprefix("containers-storage:")
-    images = store.images()
     full = _FULL_ID.fullmatch(text)
     if full is not None:
-        found = _by_full_id(images, full.group(1))
+        found = _by_full_id(store.images(), full.group(1))
     else:
-        found = _by_name(images, text, registries) or _by_prefix(images, text)
+        # An additional store may have an image of ours by another name.
+        named = _by_name(store.image_records(), text, registries)
+        found = named or _by_prefix(store.images(), text)
     if found is None:
         raise ImageNotFound(
             f"no image {text!r} in the store", hint="trilby image list shows what is there"

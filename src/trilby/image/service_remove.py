@@ -26,9 +26,22 @@ def used_by(store: Store, image_id: str) -> list[str]:
     ]
 
 
+def refuse_read_only(store: Store, found: Found) -> None:
+    """Raises ReadOnlyStore if the name is one that an additional store gives."""
+    others = bool(store.config.additional_image_stores)
+    if others and found.name and store.image_is_read_only(found.name):
+        from trilby.storage.errors import ReadOnlyStore
+
+        raise ReadOnlyStore(
+            f"taking the name {found.name} from image {found.image.id[:12]}: "
+            "it is in an additional image store, which is only read"
+        )
+
+
 def remove(store: Store, found: Found, *, force: bool = False) -> Removed:
-    """Raises ImageInUse; see Images.remove."""
+    """Raises ImageInUse, ReadOnlyStore; see Images.remove."""
     image = found.image
+    refuse_read_only(store, found)
     if found.name and len(image.names) > 1:
         store.remove_image_names(image.id, [found.name])
         return Removed(untagged=(found.name,), deleted="")

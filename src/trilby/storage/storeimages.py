@@ -75,10 +75,14 @@ class ImageCalls(LayerCalls):
     def images(self) -> list[Image]:
         """All images, those of additional stores last."""
         found: dict[str, Image] = {}
-        for store in (self._images, *self._other_images):
-            for image in store.records.snapshot().records:
-                found.setdefault(image.id, image)
+        for image in self.image_records():
+            found.setdefault(image.id, image)
         return list(found.values())
+
+    def image_records(self) -> list[Image]:
+        """As ``images()``, but one that several stores have comes from each, by its names there."""
+        stores = (self._images, *self._other_images)
+        return [image for store in stores for image in store.records.snapshot().records]
 
     def images_by_digest(self, digest: str) -> list[Image]:
         """The images that have a manifest of this digest."""

@@ -14,7 +14,7 @@ from tests.support.image_ends import MemorySource
 from tests.support.images import SampleImage, make_image, make_tar, small_image
 from tests.support.store import Peers, busybox_layer
 
-from trilby.errors import Conflict, InvalidInput, NotFound
+from trilby.errors import Conflict, InvalidInput, NotFound, Refused
 from trilby.image.context import ImageContext
 from trilby.image.copy import copy_image
 from trilby.image.reference import Reference
@@ -118,6 +118,30 @@ async def test_tags(images: Images, peers: Peers) -> None:
     images.untag(one)
     assert images.find(one).names == ()
     assert len(json.loads(peers.podman("images", "--format", "json"))) == 2
+
+
+async def test_names_that_an_additional_store_gives(
+    images: Images, peers: Peers, other: Peers, context: ImageContext
+) -> None:
+    with other.open() as store:
+        await add(Images(store, context), small_image(), "localhost/theirs:1")
+    identity = await add(images, small_image(), "localhost/ours:1")
+    with peers.open(additional_image_stores=(str(other.graphroot),)) as store:
+        both = Images(store, context)
+        assert [image.id for image in both.list()] == [identity]
+        for text in ("theirs:1", "ours:1", identity, identity[:7], small_image().manifest.digest):
+            assert both.find(text).id == identity, text
+        for refused in (
+            lambda: both.remove(["theirs:1"], force=True),
+            lambda: both.untag("theirs:1"),
+            lambda: both.untag("ours:1", "theirs:1"),
+        ):
+            with pytest.raises(Refused, match="only read"):
+                refused()
+        [removed] = both.remove(["ours:1"])
+        assert removed.deleted == identity and both.find("theirs:1").id == identity
+    exists = ("image", "exists", "localhost/theirs:1")
+    peers.podman("--storage-opt", f"overlay.imagestore={other.graphroot}", *exists)
 
 
 async def test_pruning(images: Images) -> None:
