@@ -41,6 +41,7 @@ class DaemonProcess:
         self.process: subprocess.Popen[bytes] | None = None
         self._done = threading.Event()
         self._reaper: threading.Thread | None = None
+        self._started = False
 
     @property
     def argv(self) -> list[str]:
@@ -53,6 +54,9 @@ class DaemonProcess:
 
     async def start(self) -> None:
         """Returns when the socket is there; fails with the log when the daemon ends before."""
+        if self._started:
+            self._adopt()
+        self._started = True
         self.process = self._spawn()
         changes = Inotify([self.place.root], COMPLETE | IN_CREATE)
         try:
@@ -74,7 +78,10 @@ class DaemonProcess:
             )
 
     def _adopt(self) -> None:
-        """What a daemon that ended had started is ours now, and somebody has to reap it."""
+        """What a daemon that ended had started is ours now, and somebody has to reap it.
+
+        Up to end_reaper(): what later tests start is their own.
+        """
         if self._reaper is None:
             self._reaper = threading.Thread(target=self._reap, daemon=True)
             self._reaper.start()
@@ -105,9 +112,7 @@ class DaemonProcess:
             return 0
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
-        status = await asyncio.to_thread(process.wait, 20)
-        self._adopt()
-        return status
+        return await asyncio.to_thread(process.wait, 20)
 
     async def call(self, request: Message, answer: type[M], timeout: float = 60) -> M:
         """One RPC. Raises the CriError that its status stands for."""
