@@ -330,6 +330,7 @@ DAEMON = (
     Case("trilby-configuration", "fail", "there is no such configuration file", config="/nonexistent/x.conf"),
     Case("trilby-service", "warn", "is not enabled", {f"{WANTS}/trilby.service": None}),
     Case("trilby-service", "fail", "does not run", {f"{SLICE}/trilby.service": None}),
+    Case("trilby-service", "fail", "does not run", {f"{SLICE}/trilby.service/cgroup.procs": "300\n"}),
     Case("trilby-service", "skip", "not installed", {**STOPPED, f"{UNITS}/trilby.service": None}),
     Case("trilby-socket", "fail", "is not there"),
     Case("trilby-socket", "skip", "is not meant to yet", STOPPED),
