@@ -29,7 +29,9 @@ systemctl list-units --no-legend --no-pager --plain --state=active --type=servic
 sysctl -a 2>/dev/null | grep -E '^(net\.ipv4\.ip_forward|net\.ipv[46]\.conf\.(all|default|eth0)\.(forwarding|rp_filter|route_localnet)|net\.bridge\.|vm\.(overcommit_memory|panic_on_oom)|kernel\.panic)' | sed 's/^/sysctl /'
 ip -brief address | sed 's/@[^ ]*//; s/^/address /'
 ip route show table all | sed 's/^/route /'
-nft list ruleset | sed 's/^/nft /'
+# Tables of iptables stay, with chains that have no rule and let all pass.
+nft list ruleset | tr '\t' ' ' | grep -v -E '^(table ip6? (filter|nat|mangle) \{| *chain [A-Z]+ \{|.*; policy accept;| *\}|)$' |
+    sed 's/^/nft /'
 findmnt --noheadings --raw --output TARGET,FSTYPE | sed 's/^/mount /'
 find /sys/fs/cgroup -maxdepth 2 -name 'kubepods*' | sed 's/^/cgroup /'
 ps -eo comm= | grep -v -E '^(sh|find|ps|sort|sed|awk|grep|python.*|\(.*)$' | sed 's/^/process /'
