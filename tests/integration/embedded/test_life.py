@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from pathlib import Path
 
 import pytest
 from tests.support.embedded import Stage
@@ -204,6 +206,14 @@ async def test_the_deadline(stage: Stage) -> None:
     assert not good and "activeDeadlineSeconds" in pod.notices()
 
 
+def wait_for_command(pid: int, name: str) -> None:
+    """Until the process is that program: before, it is the runtime, which a signal ends."""
+    deadline = time.monotonic() + 20
+    while (there := Path(f"/proc/{pid}/comm").read_text().strip()) != name:
+        assert time.monotonic() < deadline, there
+        time.sleep(0.01)
+
+
 async def test_who_ignores_the_signal_is_killed_after_the_grace_period(stage: Stage) -> None:
     pod = stage.pod("""
         restartPolicy: Always
@@ -211,6 +221,7 @@ async def test_who_ignores_the_signal_is_killed_after_the_grace_period(stage: St
         """)
     pod.start()
     await pod.until(Started, "main")
+    await asyncio.to_thread(wait_for_command, pod.view().container("main").pid, "sleep")
     begun = time.monotonic()
     await pod.stop()
     assert 1.5 < time.monotonic() - begun < 10
