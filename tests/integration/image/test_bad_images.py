@@ -324,5 +324,7 @@ def _workers(folder: str) -> list[str]:
             continue
         with contextlib.suppress(OSError):
             links = [os.readlink(link) for link in (process / "fd").iterdir()]
-            found += [link for link in links if link.startswith(folder)]
+            state = " ".join((process / "stat").read_text().split()[:4])
+            waits = (process / "wchan").read_text()
+            found += [f"{state} {waits}: {link}" for link in links if link.startswith(folder)]
     return found
