@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tests.support.standin_cache import fingerprint, made_once, say
-from tests.support.standin_tree import TreeError, debian_mirror
+from tests.support.standin_tree import unpack
 
 __all__ = ["add_programs", "base", "packages_root"]
 
@@ -49,28 +49,9 @@ def packages_root() -> Path:
 
 
 def _unpack(folder: Path) -> None:
-    if shutil.which("mmdebstrap") is None:
-        raise TreeError("mmdebstrap is not installed: run scripts/setup")
     say(f"unpacking Debian {SUITE} for images")
-    log = folder / "log"
-    with log.open("wb") as out:
-        done = subprocess.run(
-            [
-                *("mmdebstrap", "--variant=extract", "--mode=root"),
-                f"--include={','.join(PACKAGES)}",
-                '--aptopt=Acquire::Check-Valid-Until "false"',
-                '--aptopt=APT::Install-Recommends "false"',
-                '--aptopt=Acquire::Languages "none"',
-                *(f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in NEVER),
-                *(SUITE, str(folder / "root"), f"deb {debian_mirror()} {SUITE} main"),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/root"},
-        )
-    if done.returncode:
-        raise TreeError(f"mmdebstrap failed:\n{log.read_text(errors='replace')[-4000:]}")
+    never = [f"/usr/share/{name}/*" for name in NEVER]
+    unpack(folder / "root", folder / "log", SUITE, PACKAGES, never)
 
 
 def base(root: Path) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import pytest
 from tests.support.kubernetes_host import ADDRESS
 from tests.support.kubernetes_node import Node, wait_for
+from tests.support.registry import available
 
 #: Kernel settings that a kubelet writes and that are the whole machine's.
 SETTINGS = (
@@ -24,6 +29,27 @@ KUBELETS = ("/var/lib/kubelet/pods/",)
 RUNTIMES = ("/run/containers/", "/var/lib/containers/")
 #: Programs that run in a host without pods.
 DAEMONS = ("catatonit -P", "docker-registry", "trilbyd", "devd", "ps ", "sh -c", "unpack")
+
+
+def need_host() -> None:
+    """Skips what wants a fresh host with a registry, where there can be none."""
+    if os.geteuid() != 0:
+        pytest.skip("a host of its own needs root")
+    if not Path("/sys/fs/cgroup/memory").is_dir():
+        pytest.skip("a host in namespaces needs the v1 hierarchies of cgroups")
+    if not available():
+        pytest.skip("docker-registry is not installed")
+
+
+@contextmanager
+def place_of_host(kind: str) -> Iterator[tuple[Path, str]]:
+    """A directory and a name for a fresh host, which leaves nothing on the machine."""
+    name = f"trilby-{kind}-{os.urandom(2).hex()}"
+    directory = Path(tempfile.mkdtemp(prefix=f"{name}-", dir="/tmp"))
+    before = machine_state()
+    yield directory, name
+    check_machine(name, before)
+    shutil.rmtree(directory)
 
 
 def check_host(node: Node) -> None:

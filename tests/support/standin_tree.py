@@ -76,7 +76,7 @@ def _make(folder: Path, wanted: Definition) -> None:
         "--variant=essential",
         # Nobody needs it after a power failure.
         "--dpkgopt=force-unsafe-io",
-        *(f"--dpkgopt=path-exclude={pattern}" for pattern in wanted.never),
+        *_without(wanted.never),
         f'--setup-hook=cp {preferences} "$1/etc/apt/preferences.d/standin"',
     )
     _mmdebstrap(root, folder / "log", options, _packages(wanted), (wanted.suite, wanted.older))
@@ -85,9 +85,18 @@ def _make(folder: Path, wanted: Definition) -> None:
     _flatten(folder, root)
 
 
-def unpack(root: Path, log: Path, suite: str, packages: Sequence[str]) -> None:
-    """Packages and what they need, with no script of theirs run: files to take from."""
-    _mmdebstrap(root, log, ("--variant=extract",), packages, (suite,))
+def unpack(
+    root: Path, log: Path, suite: str, packages: Sequence[str], never: Sequence[str] = ()
+) -> None:
+    """Packages and what they need, with no script of theirs run: files to take from.
+
+    Paths that a pattern of ``never`` fits are left out.
+    """
+    _mmdebstrap(root, log, ("--variant=extract", *_without(never)), packages, (suite,))
+
+
+def _without(patterns: Sequence[str]) -> list[str]:
+    return [f"--dpkgopt=path-exclude={pattern}" for pattern in patterns]
 
 
 def _mmdebstrap(

@@ -6,10 +6,7 @@ registry in the host under their names upstream. ``make conformance`` runs all s
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,9 +16,8 @@ from tests.conformance.suite import Part, run
 from tests.support.cluster_images import layout
 from tests.support.cluster_images_list import suite_images
 from tests.support.kubernetes_cluster import ADMIN, Cluster, running_cluster
-from tests.support.kubernetes_leftovers import check_machine, machine_state
+from tests.support.kubernetes_leftovers import need_host, place_of_host
 from tests.support.kubernetes_node import REGISTRY
-from tests.support.registry import available
 
 pytestmark = pytest.mark.timeout(1800)  # programs and images may have to be made
 
@@ -50,25 +46,15 @@ RPCS = {
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    if os.geteuid() != 0:
-        pytest.skip("a host of its own needs root")
-    if not Path("/sys/fs/cgroup/memory").is_dir():
-        pytest.skip("a host in namespaces needs the v1 hierarchies of cgroups")
-    if not available():
-        pytest.skip("docker-registry is not installed")
+    need_host()
     layouts = {image.name: layout(image) for image in suite_images() if _wanted(image.name)}
-    name = f"trilby-specs-{os.urandom(2).hex()}"
-    directory = Path(tempfile.mkdtemp(prefix=f"{name}-", dir="/tmp"))
-    before = machine_state()
-    with running_cluster(directory, name) as cluster:
+    with place_of_host("specs") as (directory, name), running_cluster(directory, name) as cluster:
         with cluster.host.path("/etc/containers/registries.conf").open("a") as registries:
             registries.write(MIRROR)
         for image, folder in layouts.items():
             place = f"docker://{REGISTRY}/{image.partition('/')[2]}"
             cluster.trilby("image", "copy", "-q", f"oci:{folder}:image", place)
         yield cluster
-    check_machine(name, before)
-    shutil.rmtree(directory)
 
 
 def _wanted(name: str) -> bool:

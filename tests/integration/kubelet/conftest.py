@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
-from tests.support.kubernetes_leftovers import check_host, check_machine, machine_state
+from tests.support.kubernetes_leftovers import check_host, need_host, place_of_host
 from tests.support.kubernetes_node import Node, Pod, running_node
-from tests.support.registry import available
 
 
 @pytest.fixture(scope="session")
 def node() -> Iterator[Node]:
-    if os.geteuid() != 0:
-        pytest.skip("a host of its own needs root")
-    if not Path("/sys/fs/cgroup/memory").is_dir():
-        pytest.skip("a host in namespaces needs the v1 hierarchies of cgroups")
-    if not available():
-        pytest.skip("docker-registry is not installed")
-    name = f"trilby-kubelet-{os.urandom(2).hex()}"
-    directory = Path(tempfile.mkdtemp(prefix=f"{name}-", dir="/tmp"))
-    before = machine_state()
-    with running_node(directory, name) as node:
+    need_host()
+    with place_of_host("kubelet") as (directory, name), running_node(directory, name) as node:
         yield node
         node.remove(*(pod["metadata"]["name"] for pod in node.pods()))
         check_host(node)
-    check_machine(name, before)
-    shutil.rmtree(directory)
 
 
 @pytest.fixture(autouse=True)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import shutil
 import signal
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +12,8 @@ from typing import Any
 import pytest
 from tests.support.kubernetes_cluster import ADMIN, NODE_PODS, PKI, SERVER, Cluster, running_cluster
 from tests.support.kubernetes_host import ADDRESS
-from tests.support.kubernetes_leftovers import check_machine, machine_state
+from tests.support.kubernetes_leftovers import need_host, place_of_host
 from tests.support.kubernetes_node import BUSYBOX, wait_for
-from tests.support.registry import available
 
 PROGRAM = Path(__file__).resolve().parents[3] / ".venv/bin/trilby"
 #: It runs as static pods with images elsewhere; here they are processes.
@@ -28,19 +24,9 @@ pytestmark = pytest.mark.timeout(400)
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    if os.geteuid() != 0:
-        pytest.skip("a host of its own needs root")
-    if not Path("/sys/fs/cgroup/memory").is_dir():
-        pytest.skip("a host in namespaces needs the v1 hierarchies of cgroups")
-    if not available():
-        pytest.skip("docker-registry is not installed")
-    name = f"trilby-cluster-{os.urandom(2).hex()}"
-    directory = Path(tempfile.mkdtemp(prefix=f"{name}-", dir="/tmp"))
-    before = machine_state()
-    with running_cluster(directory, name) as found:
+    need_host()
+    with place_of_host("cluster") as (directory, name), running_cluster(directory, name) as found:
         yield found
-    check_machine(name, before)
-    shutil.rmtree(directory)
 
 
 def check(cluster: Cluster, *words: str) -> dict[str, Any]:
