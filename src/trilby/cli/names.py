@@ -15,23 +15,23 @@ from trilby.errors import TrilbyError
 
 if TYPE_CHECKING:
     from trilby.cli.settings import Settings
-    from trilby.pods.embedded.listing import PodView
+    from trilby.pods.embedded.listing import PodList
 
 
 def pod_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Pods that are not on the line yet."""
-    return _fitting(ctx, param, incomplete, [view.name for view in _pods(ctx)])
+    names: list[str] = []
+    with suppress(TrilbyError, OSError), _quiet():
+        names = [view.name for view in _pods(ctx).all()]
+    return _fitting(ctx, param, incomplete, names)
 
 
 def container_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
     """Containers of the pod that is named."""
-    pod = ctx.params.get("pod")
-    names = [
-        container.name
-        for view in _pods(ctx)
-        if pod in (view.name, f"{view.namespace}/{view.name}", view.uid, view.id)
-        for container in view.containers
-    ]
+    names: list[str] = []
+    with suppress(TrilbyError, OSError), _quiet():
+        view = _pods(ctx).find(ctx.params.get("pod") or "")
+        names = [container.name for container in view.containers]
     return _fitting(ctx, param, incomplete, names)
 
 
@@ -53,12 +53,10 @@ def image_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> 
     return _fitting(ctx, param, incomplete, found)
 
 
-def _pods(ctx: click.Context) -> list[PodView]:
-    with suppress(TrilbyError, OSError), _quiet():
-        from trilby.cli.pod.target import pods_of
+def _pods(ctx: click.Context) -> PodList:
+    from trilby.cli.pod.target import pods_of
 
-        return pods_of(_settings(ctx), ctx.params.get("host") or "").all()
-    return []
+    return pods_of(_settings(ctx), ctx.params.get("host") or "")
 
 
 def _settings(ctx: click.Context) -> Settings:

@@ -6,14 +6,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trilby.cli.node.settings import host_options, node_of
+from trilby.cli.node.settings import format_option, host_options, node_of
 from trilby.cli.output import print_json
 from trilby.cli.settings import Settings
 
 if TYPE_CHECKING:
     from trilby.node.model import Check, Outcome
 
-FORMATS = ("table", "json")
 # Marks beside the words: a table that is read without colours says the same.
 _COLOURS = {"pass": "green", "warn": "yellow", "fail": "red", "skip": "bright_black"}
 
@@ -70,14 +69,7 @@ def _split(values: tuple[str, ...]) -> list[str]:
 @click.option(
     "-a", "--all", "everything", is_flag=True, help="Show what passed and was skipped, too."
 )
-@click.option(
-    "--format",
-    metavar="FORMAT",
-    type=click.Choice(FORMATS),
-    default="table",
-    show_default=True,
-    help="table, or json for machines.",
-)
+@format_option("table, or json for machines.")
 @click.pass_obj
 def command(
     settings: Settings,

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import click
 
-from trilby.cli.node.settings import host_options, node_of
+from trilby.cli.node.settings import format_option, host_options, node_of
 from trilby.cli.output import print_json
 from trilby.cli.settings import Settings
 
 
 @click.command("facts", epilog="Example: trilby node facts --format json")
 @host_options
-@click.option(
-    "--format",
-    metavar="FORMAT",
-    type=click.Choice(("table", "json")),
-    default="table",
-    show_default=True,
-    help="table, or json for machines.",
-)
+@format_option("table, or json for machines.")
 @click.pass_obj
 def command(
     settings: Settings, config_file: str, kubelet_config: str, host_root: str, format: str

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trilby.cli.node.settings import host_options, node_of
+from trilby.cli.node.settings import format_option, host_options, node_of
 from trilby.cli.output import print_json
 from trilby.cli.settings import Settings
 
@@ -57,14 +57,7 @@ def _chosen(ctx: click.Context, param: click.Parameter, values: tuple[str, ...])
     shell_complete=_sections,
     help=f"With --check: of {', '.join(SECTIONS)} only these; may be repeated.",
 )
-@click.option(
-    "--format",
-    metavar="FORMAT",
-    type=click.Choice(("table", "json")),
-    default="table",
-    show_default=True,
-    help="With --check: lines, or json for machines.",
-)
+@format_option("With --check: lines, or json for machines.")
 @click.pass_obj
 def command(
     settings: Settings,

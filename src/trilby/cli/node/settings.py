@@ -54,6 +54,18 @@ def host_options(command: Callable[P, R]) -> Callable[P, R]:
     )(command)
 
 
+def format_option(help: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """--format of what is shown as lines, or as JSON."""
+    return click.option(
+        "--format",
+        metavar="FORMAT",
+        type=click.Choice(("table", "json")),
+        default="table",
+        show_default=True,
+        help=help,
+    )
+
+
 def node_of(settings: Settings, config_file: str, host_root: str, kubelet_config: str) -> Node:
     """The host of the flags.
 
