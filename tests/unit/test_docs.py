@@ -122,7 +122,7 @@ def tables_under(text: str, mark: str) -> list[tuple[str, list[str]]]:
 
 def test_the_documents_are_there() -> None:
     names = {path.name for path in DOCS}
-    assert {"ARCHITECTURE.md", "HACKING.md", "operations.md", "formats.md"} <= names
+    assert {"ARCHITECTURE.md", "HACKING.md", "OPERATIONS.md", "FORMATS.md"} <= names
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
@@ -177,14 +177,14 @@ def test_messages_are_those_of_the_code(page: Path) -> None:
 
 def test_the_options_are_those_of_the_code() -> None:
     """``python -m trilby.cli.manpage_conf`` prints what has to stand there."""
-    text = (ROOT / "docs" / "operations.md").read_text()
+    text = (ROOT / "docs" / "OPERATIONS.md").read_text()
     begin, end = "<!-- options: begin -->\n", "<!-- options: end -->"
     assert begin in text and end in text
     assert text.partition(begin)[2].partition(end)[0].strip() == manpage_conf.markdown().strip()
 
 
 def test_the_exit_codes_are_those_of_the_errors() -> None:
-    text = (ROOT / "docs" / "operations.md").read_text()
+    text = (ROOT / "docs" / "OPERATIONS.md").read_text()
     kinds = {
         kind.__name__: kind.exit_code
         for kind in vars(errors).values()
@@ -199,7 +199,7 @@ def test_the_exit_codes_are_those_of_the_errors() -> None:
 def test_the_codes_are_those_of_the_table() -> None:
     from trilby.cri.codes import CODES
 
-    text = (ROOT / "docs" / "formats.md").read_text().partition("<!-- codes -->")[2]
+    text = (ROOT / "docs" / "FORMATS.md").read_text().partition("<!-- codes -->")[2]
     shown = re.findall(r"^\| `(\w+)` \| `(\w+)` \|$", text, re.MULTILINE)
     assert shown == [(kind.__name__, code.name) for kind, code in CODES]
 
@@ -207,7 +207,7 @@ def test_the_codes_are_those_of_the_table() -> None:
 def test_the_protocols_of_streams_are_those_of_the_code() -> None:
     from trilby.cri.streaming import command, forwarding
 
-    text = (ROOT / "docs" / "formats.md").read_text().partition("<!-- streams -->")[2]
+    text = (ROOT / "docs" / "FORMATS.md").read_text().partition("<!-- streams -->")[2]
     spdy, websocket = re.findall(r"^\| (?:SPDY/3\.1|WebSocket), .*$", text, re.MULTILINE)
     for row, exec_, forward in (
         (spdy, command.SPDY_PROTOCOLS, (forwarding.PROTOCOL,)),
@@ -228,7 +228,7 @@ def test_every_room_is_described() -> None:
 def test_every_kind_of_step_is_described() -> None:
     from trilby.pods import journal
 
-    text = (ROOT / "docs" / "formats.md").read_text()
+    text = (ROOT / "docs" / "FORMATS.md").read_text()
     for kind in journal.Step.__subclasses__():
         assert f"`{kind.__struct_config__.tag}`" in text
 

@@ -1,6 +1,6 @@
 """The options of trilby.conf in words, out of their declarations: trilby.conf(5).
 
-``python -m trilby.cli.manpage_conf`` prints the table of docs/operations.md.
+``python -m trilby.cli.manpage_conf`` prints the table of docs/OPERATIONS.md.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def meaning_text(declared: Declared) -> str:
 
 
 def markdown() -> str:
-    """The table of docs/operations.md."""
+    """The table of docs/OPERATIONS.md."""
     return "\n".join(_markdown())
 
 

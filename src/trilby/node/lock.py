@@ -1,6 +1,6 @@
 """What a node runs, as a file that other nodes are compared with or installed by.
 
-The format is in docs/formats.md. Everything is text, sorted, one fact a line, so that two files can
+The format is in docs/FORMATS.md. Everything is text, sorted, one fact a line, so that two files can
 be compared by eye and by diff(1).
 """
 

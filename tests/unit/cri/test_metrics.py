@@ -104,7 +104,7 @@ def test_pulls_and_the_rest() -> None:
 
 
 def test_the_document_has_every_metric_and_its_label() -> None:
-    page = (Path(__file__).resolve().parents[3] / "docs" / "observing.md").read_text()
+    page = (Path(__file__).resolve().parents[3] / "docs" / "OBSERVING.md").read_text()
     documented = {
         name: label.strip("` ")
         for name, label in re.findall(r"^\| `(container_runtime_\w+)` \|([^|]*)\|", page, re.M)

@@ -119,7 +119,7 @@ def test_status() -> None:
 
 
 def test_the_documents_have_every_group() -> None:
-    text = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
+    text = (Path(__file__).parents[3] / "docs" / "OPERATIONS.md").read_text()
     section = text.partition("## Is a host fit to run pods")[2].partition("\n## ")[0]
     groups = re.findall(r"^\| `([a-z]+)` \|", section, re.MULTILINE)
     assert groups == list(dict.fromkeys(check.group for check in CHECKS))
