@@ -19,11 +19,14 @@ from pathlib import Path
 
 from tests.support.registry import start_registry
 
-__all__ = ["GATEWAY", "LENGTH", "PACKAGES", "REGISTRY", "SECURE", "USERS", "main"]
+__all__ = ["GATEWAY", "GATEWAY6", "LENGTH", "LENGTH6", "PACKAGES", "REGISTRY", "SECURE", "USERS", "main"]
 
 BRIDGE = "fabric0"
 GATEWAY = "10.88.0.1"
 LENGTH = 24
+#: Hosts have an address of each kind, with the same last number.
+GATEWAY6 = "fd88::1"
+LENGTH6 = 64
 PACKAGES_PORT = 8000
 REGISTRY_PORT = 5000
 REGISTRY = f"{GATEWAY}:{REGISTRY_PORT}"
@@ -51,6 +54,7 @@ def main(directory: Path) -> int:
     _ip("link", "set", "lo", "up")
     _ip("link", "add", BRIDGE, "type", "bridge")
     _ip("address", "add", f"{GATEWAY}/{LENGTH}", "dev", BRIDGE)
+    _ip("address", "add", f"{GATEWAY6}/{LENGTH6}", "dev", BRIDGE, "nodad")
     _ip("link", "set", BRIDGE, "up")
     handler = functools.partial(_Packages, directory=str(directory / "web"))
     with contextlib.ExitStack() as stack:

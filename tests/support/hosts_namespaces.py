@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from tests.support.host import ENVIRONMENT, INIT
-from tests.support.hosts_fabric import BRIDGE, GATEWAY, LENGTH
+from tests.support.hosts_fabric import BRIDGE, GATEWAY, GATEWAY6, LENGTH, LENGTH6
 from tests.support.hosts_place import address_of, enter_by, fabric, fabric_pid, place, start
 from tests.support.kubernetes_host import child_of, make_cgroups, remove_cgroups
 
@@ -61,7 +61,9 @@ def supervise(name: str) -> int:
     environment = ENVIRONMENT | {
         "KEEP": "yes",
         "ADDRESS": f"{address_of(name)}/{LENGTH}",
+        "ADDRESS6": f"fd88::{address_of(name).rpartition('.')[2]}/{LENGTH6}",
         "GATEWAY": GATEWAY,
+        "GATEWAY6": GATEWAY6,
     }
     try:
         while True:
