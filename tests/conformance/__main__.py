@@ -12,14 +12,15 @@ build/conformance: a JUnit file and a log for each run, and table.txt.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from tests.conformance.results import table
-from tests.conformance.suite import SETS, Cluster, parts, run
+from tests.conformance.results import Spec, table
+from tests.conformance.suite import SETS, Cluster, Part, Run, parts
 from tests.support.cluster_images import publish
 from tests.support.cluster_images_list import suite_images
 from tests.support.hosts_place import argv, fabric_pid, pid_of
@@ -39,18 +40,45 @@ def main() -> int:
         if not arguments.published:
             publish(suite_images(), fabric_pid())
         cluster = _of_host(arguments.host, folder)
-    done = []
-    for name in arguments.set or SETS:
-        for part in parts(name, arguments.procs, arguments.focus):
-            if not part.title.endswith(arguments.part):
-                continue
-            began = time.monotonic()
-            done.append((part.title, run(part, cluster, folder)))
-            took = time.monotonic() - began
-            sys.stderr.write(f"conformance: {part.title} ended after {took:.0f} s\n")
-            (folder / "table.txt").write_text(table(done))
+    wanted = [
+        part
+        for name in arguments.set or SETS
+        for part in parts(name, arguments.procs, arguments.focus)
+        if part.title.endswith(arguments.part)
+    ]
+    done = _run_all(wanted, cluster, folder)
     sys.stdout.write(table(done))
     return 0 if all(spec.passed for _, specs in done for spec in specs) else 1
+
+
+def _run_all(wanted: list[Part], cluster: Cluster, folder: Path) -> list[tuple[str, list[Spec]]]:
+    """Specs that wait run beside those that work; serial ones have the cluster for themselves."""
+    done: list[tuple[str, list[Spec]]] = []
+    began = time.monotonic()
+
+    def ended(run: Run) -> None:
+        done.append((run.part.title, run.wait()))
+        took = time.monotonic() - began
+        sys.stderr.write(f"conformance: {took:5.0f} s  {run.part.title} ended\n")
+        (folder / "table.txt").write_text(table(done))
+
+    with contextlib.ExitStack() as stack:
+
+        def start(part: Part) -> Run:
+            run = Run(part, cluster, folder)
+            stack.callback(run.end)
+            return run
+
+        waiting = [start(part) for part in wanted if part.waits]
+        for part in wanted:
+            if not part.waits and not part.serial:
+                ended(start(part))
+        for run in waiting:
+            ended(run)
+        for part in wanted:
+            if part.serial:
+                ended(start(part))
+    return done
 
 
 def _of_host(name: str, folder: Path) -> Cluster:

@@ -16,7 +16,7 @@ import msgspec
 from tests.conformance.results import Spec, read
 from tests.support.kubernetes import program
 
-__all__ = ["SETS", "Cluster", "Part", "parts", "run"]
+__all__ = ["SETS", "Cluster", "Part", "Run", "parts", "run"]
 
 #: What a set of specs is, as a filter of Ginkgo's labels. The second has nothing of the first.
 SETS = {
@@ -39,56 +39,76 @@ class Cluster(msgspec.Struct, frozen=True):
 
 
 class Part(msgspec.Struct, frozen=True):
-    """Some specs: those of a filter of labels, perhaps only those that a pattern names."""
+    """Some specs: those of a filter of labels, perhaps only those that a pattern names.
+
+    ``waits`` if they do so little that they can be run beside all but those that are ``serial``.
+    """
 
     title: str
     labels: str
     processes: int = 1
     focus: Sequence[str] = ()
     skip: Sequence[str] = ()
+    waits: bool = False
+    serial: bool = False
 
 
 def parts(name: str, processes: int, focus: Sequence[str] = ()) -> list[Part]:
     """The runs of a set. Slow specs wait for minutes and do little: they wait together."""
     labels = SETS[name]
     return [
-        Part(f"{name}-slow", f"{labels} && Slow && !Serial", WAITING, focus),
+        Part(f"{name}-slow", f"{labels} && Slow && !Serial", WAITING, focus, waits=True),
         Part(f"{name}-together", f"{labels} && !Slow && !Serial", processes, focus),
-        Part(f"{name}-serial", f"{labels} && Serial", 1, focus),
+        Part(f"{name}-serial", f"{labels} && Serial", 1, focus, serial=True),
     ]
 
 
-def run(part: Part, cluster: Cluster, folder: Path) -> list[Spec]:
-    """What became of the specs; the JUnit file and the log are in ``folder``, by the title.
+class Run:
+    """Specs that are being run; the JUnit file and the log are in ``folder``, by the part's title."""
 
-    When we are told to end, so is Ginkgo, which then writes what is there.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    report = folder / f"{part.title}.xml"
-    report.unlink(missing_ok=True)
-    with (folder / f"{part.title}.log").open("wb") as log:
-        process = subprocess.Popen(
-            [*_network(cluster), *_command(part, cluster, folder)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=folder,
-            env={"PATH": os.environ["PATH"], "HOME": str(folder), "KUBECONFIG": ""},
-            start_new_session=True,
-        )
+    def __init__(self, part: Part, cluster: Cluster, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.part = part
+        self.report = folder / f"{part.title}.xml"
+        self.report.unlink(missing_ok=True)
+        self.log = folder / f"{part.title}.log"
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*_network(cluster), *_command(part, cluster, folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=folder,
+                env={"PATH": os.environ["PATH"], "HOME": str(folder), "KUBECONFIG": ""},
+                start_new_session=True,
+            )
+
+    def wait(self) -> list[Spec]:
+        """What became of the specs. When we are told to end, so is Ginkgo."""
         try:
-            process.wait()
+            self.process.wait()
         except BaseException:
-            process.send_signal(signal.SIGINT)
-            try:
-                process.wait(GRACE)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+            self.end()
             raise
-    if not report.exists():
-        raise SystemExit(f"conformance: {part.title} has no result, see {log.name}")
-    return read(report)
+        if not self.report.exists():
+            raise SystemExit(f"conformance: {self.part.title} has no result, see {self.log}")
+        return read(self.report)
+
+    def end(self) -> None:
+        """Let Ginkgo write what is there, and end; nothing if it has ended."""
+        if self.process.poll() is not None:
+            return
+        self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+
+def run(part: Part, cluster: Cluster, folder: Path) -> list[Spec]:
+    """What became of the specs of one part."""
+    return Run(part, cluster, folder).wait()
 
 
 def _network(cluster: Cluster) -> list[str]:
