@@ -11,8 +11,10 @@ from trilby.cri.errors import InvalidRequest, NoSuchObject
 from trilby.cri.filters import chunks, id_matches, labels_match
 from trilby.cri.listed import Listed
 from trilby.cri.proto import sandbox_pb2 as pb
+from trilby.cri.turns import Turns
 from trilby.errors import NotFound
 from trilby.pods.engine import Engine
+from trilby.pods.model_common import NamespaceMode
 from trilby.pods.model_status import SandboxState, SandboxStatus
 
 
@@ -23,13 +25,20 @@ class PodSandboxRpcs:
         self._engine = engine
         self.log_dir = log_dir
         self._messages = Listed(translate_sandbox.listed)
+        self._turns = Turns()
 
     async def run_pod_sandbox(self, request: pb.RunPodSandboxRequest) -> pb.RunPodSandboxResponse:
         """The sandbox is ready when this answers; the same request again has the same answer."""
         config = translate_sandbox.sandbox_config(
             request.config, request.runtime_handler, self.log_dir
         )
-        return pb.RunPodSandboxResponse(pod_sandbox_id=await self._engine.run_sandbox(config))
+        # Those of the host's network do not wait: they may be what brings the others' network.
+        if config.security.namespaces.network is NamespaceMode.NODE:
+            sandbox_id = await self._engine.run_sandbox(config)
+        else:
+            async with self._turns.turn():
+                sandbox_id = await self._engine.run_sandbox(config)
+        return pb.RunPodSandboxResponse(pod_sandbox_id=sandbox_id)
 
     async def stop_pod_sandbox(
         self, request: pb.StopPodSandboxRequest
