@@ -46,7 +46,9 @@ KERNEL_WORDS = (
     "quiet",
     "mitigations=off",
     "net.ifnames=0",
+    # Where the first is off the kernel has the second, whose policy nobody loads.
     "apparmor=0",
+    "selinux=0",
     "systemd.show_status=1",
 )
 #: The first program of this machine has set up the network, and nobody waits at its console.
