@@ -29,7 +29,7 @@ standin: setup ## Make the stand-in for Rawhide and our packages that tests inst
 ansible: setup ## Have Ansible and Molecule in a venv of their own
 	@scripts/molecule --install
 
-test: programs standin ansible ## Run the whole test suite (root; about ten minutes at most)
+test: programs standin ansible ## Run the whole test suite (root; twenty minutes)
 	@$(PYTHON) -m pytest --durations=15 $(ARGS)
 
 unit: setup ## Run the tests that need neither root nor other programs
