@@ -16,9 +16,9 @@ from tests.support.kubernetes import MODULE, go_command, kubernetes_version, pro
 __all__ = ["ABSENT", "Image", "agnhost_image", "cluster_images", "suite_images"]
 
 SHELL = ("bash", "busybox")
-#: As Alpine's images have it, which most of the suite's are made from. The shell of Debian's
-#: busybox drops variables whose names are no identifiers, and a spec looks for one.
-BUSYBOX = ("bash", "busybox", "usr/bin/sh=bash")
+#: The shell of Debian's busybox drops variables whose names are no identifiers, for which specs look
+#: by `sh`; another one looks for what busybox says, by `/bin/sh`.
+BUSYBOX = ("bash", "busybox", "usr/local/bin/sh=bash")
 NETWORK = (
     "curl",
     "dig",
