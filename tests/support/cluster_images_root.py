@@ -83,6 +83,7 @@ def add_programs(root: Path, names: Iterable[str]) -> None:
         found = _find(tree, wanted)
         _copy(tree, root, found)
         if link:
+            (root / link).parent.mkdir(parents=True, exist_ok=True)
             (root / link).symlink_to(f"/{found}")
     if (root / "usr/bin/busybox").exists():
         listed = _inside(tree, "/usr/bin/busybox", "--list").split()
