@@ -30,11 +30,17 @@ class Stream(enum.IntEnum):
 
 
 class AttachedStreams:
-    """An open attachment. ``async for stream, data in attached:`` ends when the container does."""
+    """An open attachment. ``async for stream, data in attached:`` ends when the container does.
 
-    def __init__(self, connection: socket.socket, bundle: str, *, stdin: bool, tty: bool) -> None:
+    ``leaves_stdin``: the container's stdin stays open when ours ends, for whoever comes next.
+    """
+
+    def __init__(
+        self, connection: socket.socket, bundle: str, *, stdin: bool, tty: bool, leaves_stdin: bool
+    ) -> None:
         self.tty = tty
         self.has_stdin = stdin
+        self.leaves_stdin = leaves_stdin
         self._connection = connection
         self._bundle = bundle
         self._loop = asyncio.get_running_loop()
@@ -92,7 +98,13 @@ async def attach(parts: Parts, container_id: str) -> AttachedStreams:
             f"attaching to container {record.config.name}: conmon does not answer: {error.strerror}"
         ) from error
     config = record.config
-    return AttachedStreams(connection, bundle, stdin=config.stdin, tty=config.tty)
+    return AttachedStreams(
+        connection,
+        bundle,
+        stdin=config.stdin,
+        tty=config.tty,
+        leaves_stdin=config.stdin and not config.stdin_once,
+    )
 
 
 def _connect(connection: socket.socket, bundle: str) -> None:

@@ -60,6 +60,18 @@ async def test_stdin_once_ends_with_its_first_client(
     assert await asyncio.wait_for(engine.wait_container(container), 10) == 7
 
 
+async def test_who_has_said_all_leaves_a_container_that_listens_on(
+    server: StreamingServer, engine: Engine, sandbox: str
+) -> None:
+    container = await start(engine, sandbox, "cat", stdin=True)
+    async with SpdyClient(url(server, container), V4) as client:
+        streams = await client.command("error", "stdin", "stdout", "stderr")
+        await streams["stdin"].send(b"hello\n", fin=True)
+        assert await streams["stdout"].all() == b"hello\n"
+        assert exit_code(await streams["error"].all()) == 0
+    assert engine.container_status(container).state is ContainerState.RUNNING
+
+
 async def test_several_clients(server: StreamingServer, engine: Engine, sandbox: str) -> None:
     container = await start(engine, sandbox, "cat", stdin=True)
     async with (

@@ -14,24 +14,39 @@ from trilby.pods.attach import AttachedStreams, Stream
 from trilby.pods.engine import Engine
 from trilby.pods.errors import StreamFailed
 
+#: Seconds in which the container's answer to the last of our input still comes.
+LINGER = 0.5
+
 
 async def serve_attach(engine: Engine, call: AttachCall, streams: CommandStreams) -> Status:
-    """Until the container has ended. Cancelled (the client has gone), the container goes on."""
+    """Until the container has ended, or the client has said all that it has to say.
+
+    The latter only if the container's stdin stays open then, and it has no terminal: it may go on
+    for ever, and the client waits for an end. Cancelled (the client has gone), it goes on, too.
+    """
     try:
         attached = await engine.attach(call.container_id)
     except TrilbyError as error:
         return internal_error(f"error attaching to container: {error}")
-    inputs = [asyncio.create_task(_feed_stdin(attached, streams))]
+    output = asyncio.create_task(_copy_output(attached, streams))
+    said_all = asyncio.create_task(_feed_stdin(attached, streams))
+    inputs = [said_all]
     if streams.resize is not None and attached.tty:
         inputs.append(asyncio.create_task(pump_sizes(streams.resize, attached.resize)))
     try:
-        await _copy_output(attached, streams)
+        await asyncio.wait([output, said_all], return_when=asyncio.FIRST_COMPLETED)
+        if streams.stdin is not None and attached.leaves_stdin and not attached.tty:
+            await asyncio.wait([output], timeout=LINGER)
+            if not output.done():
+                _finish(streams)
+                return SUCCESS
+        await output
         return SUCCESS
     except StreamFailed as error:
         return internal_error(f"error attaching to container: {error}")
     finally:
         try:
-            await end_tasks(*inputs)
+            await end_tasks(output, *inputs)
         finally:
             attached.close()
 
@@ -51,7 +66,11 @@ async def _copy_output(attached: AttachedStreams, streams: CommandStreams) -> No
             await output.write(data)
         except StreamClosed:
             outputs[stream] = None
-    for output in outputs.values():
+    _finish(streams)
+
+
+def _finish(streams: CommandStreams) -> None:
+    for output in (streams.stdout, streams.stderr):
         if output is not None:
             output.finish()
 
