@@ -5,6 +5,7 @@
     python -m tests.support.cluster_images cluster          what kubeadm wants
     python -m tests.support.cluster_images older            the same of the release before
     python -m tests.support.cluster_images agnhost          its image of all tools, as agnhost:1
+    python -m tests.support.cluster_images provider         a network provider's
     python -m tests.support.cluster_images suite            what e2e.test wants
     python -m tests.support.cluster_images --list cluster   only their names
 
@@ -29,6 +30,7 @@ from tests.support.cluster_images_list import (
     Image,
     agnhost_image,
     cluster_images,
+    provider_images,
     suite_images,
 )
 from tests.support.cluster_images_root import add_programs, base, packages_root
@@ -159,6 +161,8 @@ def wanted(kind: str) -> list[Image]:
             return cluster_images(OLDER)
         case "agnhost":
             return [agnhost_image()]
+        case "provider":
+            return provider_images()
         case "suite":
             return suite_images()
     raise SystemExit(__doc__)

@@ -13,7 +13,14 @@ from pathlib import Path
 import msgspec
 from tests.support.kubernetes import MODULE, go_command, kubernetes_version, program
 
-__all__ = ["ABSENT", "Image", "agnhost_image", "cluster_images", "suite_images"]
+__all__ = [
+    "ABSENT",
+    "Image",
+    "agnhost_image",
+    "cluster_images",
+    "provider_images",
+    "suite_images",
+]
 
 SHELL = ("bash", "busybox")
 #: The shell of Debian's busybox drops variables whose names are no identifiers, for which specs look
@@ -103,6 +110,24 @@ def suite_images() -> list[Image]:
 def agnhost_image() -> Image:
     """The suite's image of many tools, without asking the suite which tag it has."""
     return _recipe("registry.k8s.io/e2e-test-images/agnhost:1", "")
+
+
+def provider_images() -> list[Image]:
+    """Flannel, and the image that brings its plugin to a node, for a cluster without a network."""
+    return [
+        Image(
+            name="ghcr.io/flannel-io/flannel:1",
+            programs={"opt/bin/flanneld": "flanneld"},
+            tools=RULES,
+            links=RULE_LINKS,
+            changes=('ENTRYPOINT ["/opt/bin/flanneld"]',),
+        ),
+        Image(
+            name="ghcr.io/flannel-io/flannel-cni-plugin:1",
+            programs={"flannel": "flannel"},
+            tools=BUSYBOX,
+        ),
+    ]
 
 
 def _lines(*command: str | Path) -> list[str]:

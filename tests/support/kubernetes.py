@@ -35,11 +35,15 @@ OLDER = "v1.36.1"
 
 
 class Program(NamedTuple):
-    """How one is built: its package, from which folder, and whether it is a binary of tests."""
+    """How one is built: its package, from which folder, and whether it is a binary of tests.
+
+    ``emptied`` are Go files that are built as if nothing were in them: a part that wants a C compiler.
+    """
 
     package: str
     module: str = "."
     tests: bool = False
+    emptied: tuple[str, ...] = ()
 
 
 #: What tests run.
@@ -71,7 +75,20 @@ CLUSTER = {
     "resource-consumer": Program("k8s.io/kubernetes/test/images/resource-consumer"),
     "consume-cpu": Program("k8s.io/kubernetes/test/images/resource-consumer/consume-cpu"),
 }
-PROGRAMS = TESTED | CLUSTER
+#: A network provider. Its plugin is a module that is not served; before it was one, it was among
+#: those of CNI.
+PROVIDER = {
+    "flanneld": Program(
+        "github.com/flannel-io/flannel",
+        "flannel",
+        emptied=(
+            "github.com/flannel-io/flannel/pkg/backend/udp/udp_amd64.go",
+            "github.com/flannel-io/flannel/pkg/backend/udp/udp_network_amd64.go",
+        ),
+    ),
+    "flannel": Program("github.com/containernetworking/plugins/plugins/meta/flannel", "flannel-plugin"),
+}
+PROGRAMS = TESTED | CLUSTER | PROVIDER
 #: Newer releases of Go do not build this Kubernetes.
 GO_VERSION = "1.26"
 #: Builds that nobody asked for in so many seconds are removed when another one is made.
@@ -164,7 +181,7 @@ def _fingerprint(wanted: Program) -> str:
     files = [module / "go.mod", module / "go.sum"]
     if wanted.package.startswith("."):
         files += sorted((module / wanted.package).glob("*.go"))
-    parts = [go_command()[1], os.uname().machine, _flags(wanted), wanted.package]
+    parts = [go_command()[1], os.uname().machine, _flags(wanted), wanted.package, *wanted.emptied]
     parts += [f"{path.name} {hashlib.sha256(path.read_bytes()).hexdigest()}" for path in files]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
@@ -174,22 +191,41 @@ def _build(wanted: Program, path: Path) -> None:
     folder = Path(tempfile.mkdtemp(prefix=".build-", dir=path.parent.parent))
     try:
         verb = ["test", "-c"] if wanted.tests else ["build"]
-        command = [go_command()[0], *verb, "-trimpath", "-ldflags", _flags(wanted)]
-        done = subprocess.run(
-            [*command, "-o", str(folder / path.name), wanted.package],
-            cwd=MODULE / wanted.module,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            env={**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off"},
-        )
-        if done.returncode:
-            raise BuildError(f"building {wanted.package} failed:\n{done.stdout[-4000:]}")
+        options = ["-trimpath", "-ldflags", _flags(wanted), "-o", str(folder / path.name)]
+        with tempfile.TemporaryDirectory(prefix="trilby-build-") as scratch:
+            module = MODULE / wanted.module
+            if wanted.emptied:
+                module = _with_emptied(wanted, Path(scratch))
+            _go(module, *verb, *options, wanted.package)
         folder.chmod(0o755)
         os.rename(folder, path.parent)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _with_emptied(wanted: Program, scratch: Path) -> Path:
+    """A copy of the module with all that it requires, where files can be changed."""
+    for name in ("go.mod", "go.sum"):
+        shutil.copy(MODULE / wanted.module / name, scratch)
+    _go(scratch, "mod", "vendor")
+    for name in wanted.emptied:
+        (scratch / "vendor" / name).write_text(f"package {Path(name).parent.name}\n")
+    return scratch
+
+
+def _go(module: Path, *words: str) -> None:
+    """Run go in the folder of a module; raises BuildError with what it said."""
+    done = subprocess.run(
+        [go_command()[0], *words],
+        cwd=module,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off"},
+    )
+    if done.returncode:
+        raise BuildError(f"go {' '.join(words)} failed:\n{done.stdout[-4000:]}")
 
 
 def _remove_unused(cache: Path, name: str) -> None:

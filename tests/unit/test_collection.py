@@ -302,6 +302,8 @@ WRONG_CLUSTER = [
     ("trilby_control_plane_proxy_mode", "ipvs", "must be one of"),
     ("trilby_control_plane_config", {"apiVersion": "kubeadm.k8s.io/v1beta3"}, "another kind"),
     ("trilby_control_plane_kubelet_config", {"cgroupDriver": "cgroupfs"}, "its own of"),
+    ("trilby_control_plane_manifests", ["manifests/flannel"], "kubectl does not read"),
+    ("trilby_control_plane_manifests", ["a/x.yaml", "b/x.yaml.j2"], "two files of one name"),
     ("trilby_control_plane_timeout", 0, "a second at least"),
     ("trilby_control_plane_ports", [0], "no port"),
 ]
