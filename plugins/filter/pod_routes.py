@@ -17,9 +17,9 @@ class FilterModule:
         return {"node_addresses": node_addresses, "pod_routes": pod_routes}
 
 
-def node_addresses(nodes: Iterable[Mapping[str, object]]) -> list[str]:
-    """The first address of each node, by which the others reach it."""
-    return [_addresses(node)[0] for node in nodes]
+def node_addresses(nodes: Iterable[Mapping[str, object]], like: str = "") -> list[str]:
+    """The first address of each node, by which the others reach it; of the kind of another one."""
+    return [_like(_addresses(node), like) for node in nodes]
 
 
 def pod_routes(nodes: Iterable[Mapping[str, object]]) -> list[dict[str, object]]:
@@ -32,10 +32,14 @@ def pod_routes(nodes: Iterable[Mapping[str, object]]) -> list[dict[str, object]]
                 f"{node.get('inventory_hostname')} has no trilby_network_subnets of its own"
             )
         addresses = _addresses(node)
-        for subnet in subnets:
-            same = [each for each in addresses if (":" in each) == (":" in subnet)]
-            routes.append({"subnet": subnet, "gateway": (same or addresses)[0]})
+        routes += [{"subnet": subnet, "gateway": _like(addresses, subnet)} for subnet in subnets]
     return routes
+
+
+def _like(addresses: list[str], other: str) -> str:
+    """The first of the same kind as another address or a subnet; the first, if there is none."""
+    same = [each for each in addresses if (":" in each) == (":" in other)]
+    return (same if other and same else addresses)[0]
 
 
 def _addresses(node: Mapping[str, object]) -> list[str]:

@@ -127,6 +127,7 @@ FILTERS = """
             'registries': registries | trilby.node.registries_conf(['quay.io'], {'web': 'quay.io/web'}, 'enforcing') | trilby.node.to_toml,
             'routes': nodes | trilby.node.pod_routes,
             'addresses': nodes | trilby.node.node_addresses,
+            'alike': nodes | trilby.node.node_addresses('2001:db8::10'),
             'outside': ['10.85.1.0/24', '10.1.0.0/24', '10.0.0.0/8'] | trilby.node.outside(['10.85.0.0/16']),
             'overlapping': ['10.85.1.0/24', 'fd00:1::/64'] | trilby.node.overlapping(['10.0.0.0/8', 'fd00:2::/64']),
             'patch': fresh | trilby.node.node_patch({'zone': 'a', 'old': 1}, taints, ['10.85.1.0/24']),
@@ -181,6 +182,7 @@ def test_filters(collections: Path, tmp_path: Path) -> None:
         {"subnet": "fd00:2::/64", "gateway": "2001:db8::2"},
     ]
     assert said["addresses"] == ["192.0.2.1", "192.0.2.2"]
+    assert said["alike"] == ["192.0.2.1", "2001:db8::2"]
     assert said["outside"] == ["10.1.0.0/24", "10.0.0.0/8"]
     assert said["overlapping"] == ["10.85.1.0/24"]
     assert said["patch"] == {
