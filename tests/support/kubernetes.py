@@ -86,7 +86,9 @@ PROVIDER = {
             "github.com/flannel-io/flannel/pkg/backend/udp/udp_network_amd64.go",
         ),
     ),
-    "flannel": Program("github.com/containernetworking/plugins/plugins/meta/flannel", "flannel-plugin"),
+    "flannel": Program(
+        "github.com/containernetworking/plugins/plugins/meta/flannel", "flannel-plugin"
+    ),
 }
 PROGRAMS = TESTED | CLUSTER | PROVIDER
 #: Newer releases of Go do not build this Kubernetes.
