@@ -53,6 +53,8 @@ AGNHOST_USERS = "user-defined-in-image:x:1000:1000::/home/user-defined-in-image:
 AGNHOST_GROUPS = (
     "user-defined-in-image:x:1000:\ngroup-defined-in-image:x:50000:user-defined-in-image\n"
 )
+#: A spec reads this file of an image that is mounted as a volume, and looks for that name.
+OS_RELEASE = 'NAME="Image of the tests, in place of one of Alpine Linux"\nID=tests\n'
 WWW = "<html><head><title>Welcome to nginx!</title></head><body>Welcome to nginx!</body></html>\n"
 NGINX = """user www-data;
 worker_processes 1;
@@ -201,7 +203,7 @@ def _recipes() -> dict[str, Image]:
         ),
         "kitten": msgspec.structs.replace(
             agnhost,
-            content={**agnhost.content, **_pictures("kitten")},
+            content={**agnhost.content, **_pictures("kitten"), "etc/os-release": OS_RELEASE},
             changes=('ENTRYPOINT ["/agnhost"]', 'CMD ["test-webserver"]'),
         ),
         "nonewprivs": Image(

@@ -19,7 +19,17 @@ from pathlib import Path
 
 from tests.support.registry import start_registry
 
-__all__ = ["GATEWAY", "GATEWAY6", "LENGTH", "LENGTH6", "PACKAGES", "REGISTRY", "SECURE", "USERS", "main"]
+__all__ = [
+    "GATEWAY",
+    "GATEWAY6",
+    "LENGTH",
+    "LENGTH6",
+    "PACKAGES",
+    "REGISTRY",
+    "SECURE",
+    "USERS",
+    "main",
+]
 
 BRIDGE = "fabric0"
 GATEWAY = "10.88.0.1"

@@ -32,13 +32,14 @@ location = "registry.k8s.io"
 location = "{REGISTRY}"
 insecure = true
 """
-#: What the kubelet calls for these specs. It does not call others, or only when a disk is full, a
-#: log is large, a container is resized: tests/integration/cri/test_calls_go.py calls them all.
+#: What the kubelet calls for these specs. It does not call others, or only when a disk is full or a
+#: log is large: tests/integration/cri/test_calls_go.py calls them all.
 RPCS = {
     *("Version", "Status", "RuntimeConfig", "UpdateRuntimeConfig"),
     *("RunPodSandbox", "PodSandboxStatus", "ListPodSandbox", "StopPodSandbox", "RemovePodSandbox"),
     *("CreateContainer", "StartContainer", "ContainerStatus", "ListContainers"),
-    *("StopContainer", "RemoveContainer", "ExecSync", "Exec", "PortForward"),
+    *("StopContainer", "RemoveContainer", "UpdateContainerResources"),
+    *("ExecSync", "Exec", "Attach", "PortForward"),
     *("ListImages", "ImageStatus", "PullImage", "ImageFsInfo"),
     *("ListPodSandboxStats", "ListMetricDescriptors", "ListPodSandboxMetrics"),
 }
