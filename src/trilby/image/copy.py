@@ -21,6 +21,7 @@ from trilby.image.transport import (
     Source,
     TopLevelKeeper,
 )
+from trilby.oci import media
 from trilby.oci.convert import convert_index
 from trilby.oci.descriptor import Descriptor
 from trilby.oci.digest import Digest
@@ -85,7 +86,8 @@ def choose_instance(index: Index, options: CopyOptions, what: str) -> Descriptor
     from trilby.oci.errors import NoMatchingPlatform
 
     try:
-        return choose(index.manifests, options.platform)
+        unnamed = index.media_type == media.OCI_INDEX
+        return choose(index.manifests, options.platform, unnamed=unnamed)
     except NoMatchingPlatform as error:
         raise NoMatchingPlatform(
             f"choosing an image from {what}: {error.message}", hint=error.hint

@@ -87,21 +87,30 @@ def match(candidate: Platform | None, wanted: Platform) -> bool:
 
 
 def choose(
-    manifests: Sequence[Descriptor], wanted: Platform | None = None, *, prefer_gzip: bool = False
+    manifests: Sequence[Descriptor],
+    wanted: Platform | None = None,
+    *,
+    prefer_gzip: bool = False,
+    unnamed: bool = False,
 ) -> Descriptor:
     """The manifest of an index for a platform (default: ours); raises NoMatchingPlatform.
 
-    The best variant wins, then (unless ``prefer_gzip``) one with zstd layers, then the first.
+    The best variant wins, then (unless ``prefer_gzip``) one with zstd layers, then the first. With
+    ``unnamed`` a manifest that names no platform, which OCI's indexes need not, is the last choice.
     """
     wanted = wanted or host_platform()
     order = variants(wanted)
     best: tuple[int, bool, int] | None = None
     for position, candidate in enumerate(manifests):
         platform = candidate.platform
-        if platform is None or not match(platform, wanted):
+        if platform is None and unnamed:
+            variant = len(order)
+        elif platform is not None and match(platform, wanted):
+            variant = order.index(platform.variant)
+        else:
             continue
         zstd = candidate.annotations.get(ZSTD_ANNOTATION) == "true"
-        rank = (order.index(platform.variant), zstd == prefer_gzip, position)
+        rank = (variant, zstd == prefer_gzip, position)
         if best is None or rank < best:
             best = rank
     if best is not None:

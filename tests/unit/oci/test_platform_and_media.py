@@ -64,6 +64,16 @@ def test_no_match(offered: list[str]) -> None:
     assert all(text in caught.value.hint for text in offered)
 
 
+def test_a_manifest_without_a_platform_is_the_last_choice() -> None:
+    unnamed = Descriptor(media_type=media.OCI_MANIFEST, digest=Digest.of(b"unnamed"), size=0)
+    wanted = platform.parse("linux/amd64")
+    assert platform.choose([item("linux/s390x"), unnamed], wanted, unnamed=True) is unnamed
+    fits = item("linux/amd64")
+    assert platform.choose([unnamed, fits], wanted, unnamed=True) is fits
+    with pytest.raises(NoMatchingPlatform, match="architecture amd64"):
+        platform.choose([unnamed], wanted)
+
+
 @pytest.mark.parametrize("text", ["", "/", "linux/", "a/b/c/d", "linux//v7"])
 def test_invalid_platform(text: str) -> None:
     with pytest.raises(InvalidPlatform):
