@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import re
 import signal
 import socket
 import struct
@@ -201,14 +202,7 @@ class _Start:
     def reason(self) -> str:
         """The last error of the runtime's log."""
         os.lseek(self._log.number, 0, os.SEEK_SET)
-        for line in reversed(read_all(self._log.number).splitlines()):
-            try:
-                entry = msgspec.json.decode(line, type=dict[str, str])
-            except msgspec.DecodeError:
-                continue
-            if entry.get("level") in ("error", "fatal"):
-                return entry.get("msg", "")
-        return ""
+        return last_error(read_all(self._log.number))
 
     async def terminal(self) -> int:
         """The terminal's master that the runtime sent; -1 without a terminal."""
@@ -224,6 +218,21 @@ class _Start:
             raise RuntimeFailed("exec: the runtime sent no terminal")
         os.set_inheritable(fds[0], False)
         return fds[0]
+
+
+def last_error(log: bytes) -> str:
+    """The last error of a runtime's log; empty without one.
+
+    runc writes an object in a line, crun from 1.28 on one over several.
+    """
+    for found in reversed(re.findall(rb"^{.*?}$", log, re.DOTALL | re.MULTILINE)):
+        try:
+            entry = msgspec.json.decode(found, type=dict[str, str])
+        except msgspec.DecodeError:
+            continue
+        if entry.get("level") in ("error", "fatal"):
+            return entry.get("msg", "")
+    return ""
 
 
 def running(parts: Parts, container_id: str) -> ContainerRecord:

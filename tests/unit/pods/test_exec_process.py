@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from trilby.pods.exec import last_error
 from trilby.pods.exec_process import exec_process
 
 OWN = {
@@ -48,3 +49,11 @@ def test_what_a_caller_may_ask_for(bundle: str) -> None:
     assert (made["terminal"], made["cwd"]) == (True, "/tmp")
     assert made["env"] == ["PATH=/bin", "A=b"]
     assert json.loads(exec_process(bundle, ["sh"], user="7"))["user"]["gid"] == 1001
+
+
+@pytest.mark.parametrize("indent", [None, 2], ids=["runc", "crun"])
+def test_the_last_error_of_a_log_is_found(indent: int | None) -> None:
+    entries = [("error", "first"), ("fatal", "no `{a}` in\n}"), ("debug", "end")]
+    log = "\n".join(json.dumps({"msg": msg, "level": at}, indent=indent) for at, msg in entries)
+    assert last_error(f"not JSON\n{log}\n".encode()) == "no `{a}` in\n}"
+    assert last_error(b"{\nbroken\n}\n") == ""
