@@ -4,6 +4,8 @@
     python tests/kubernetes/pin.py --older v1.36.1
 
 The second writes into a folder of the version's name, with nothing but what a cluster is made of.
+Below either folder etcd and coredns are pinned to the releases that this kubeadm wants; an older
+one has them only where they are others than the newest's.
 
 k8s.io/kubernetes replaces its staging modules by folders of its own repository, which nobody else
 has; each is published under the version v0.MINOR.PATCH of the same release.
@@ -31,6 +33,15 @@ COMMANDS = (
     "kubectl",
     "kubelet",
 )
+#: What a control plane is made of besides: how kubeadm's constants call its release, and programs.
+BESIDES = {
+    "etcd": (
+        "DefaultEtcdVersion",
+        [f"go.etcd.io/etcd/{name}/v3" for name in ("server", "etcdctl", "etcdutl")],
+    ),
+    "coredns": ("CoreDNSVersion", ["github.com/coredns/coredns"]),
+}
+CONSTANTS = "cmd/kubeadm/app/constants/constants.go"
 #: Programs of images that the suite's pods run.
 IMAGES = (
     "agnhost",
@@ -65,16 +76,38 @@ def pin(version: str, folder: Path, tools: Sequence[str]) -> None:
     described = json.loads(_go("mod", "download", "-json", f"{MAIN}@{version}"))
     go_version = json.loads(_go("mod", "edit", "-json", described["GoMod"]))["Go"]
     modules = staging_modules(described["GoMod"])
-    lines = [
+    head = [
         f"// Written by pin.py for {version}.",
         f"module {MODULE}\n",
         f"go {go_version}\n",
         *(f"tool {tool}" for tool in tools),
-        f"\nrequire {MAIN} {version}\n",
-        "replace (",
-        *(f"\t{module} => {module} {staging_version}" for module in modules),
-        ")",
     ]
+    replaces = (f"\t{module} => {module} {staging_version}" for module in modules)
+    _write(folder, [*head, f"\nrequire {MAIN} {version}\n", "replace (", *replaces, ")"])
+    pin_besides(Path(described["Dir"]) / CONSTANTS, folder)
+
+
+def pin_besides(constants: Path, folder: Path) -> None:
+    """Write etcd's and CoreDNS' below a folder, where the newest's are of other releases."""
+    text = constants.read_text()
+    for name, (constant, tools) in BESIDES.items():
+        found = re.search(rf'^\s*{constant}\s*=\s*"v?([0-9.]+)', text, re.MULTILINE)
+        if not found:
+            raise SystemExit(f"pin.py: {constants} says no {constant}")
+        requires = [f"\t{tool} v{found.group(1)}" for tool in tools]
+        newest = HERE / name / "go.mod"
+        if folder != HERE and all(each in newest.read_text() for each in requires):
+            continue
+        described = json.loads(
+            _go("mod", "download", "-json", requires[0].strip().replace(" ", "@"))
+        )
+        go_version = json.loads(_go("mod", "edit", "-json", described["GoMod"]))["Go"]
+        head = [f"module trilby.test/{name}\n", f"go {go_version}\n"]
+        head += [f"tool {tool}" for tool in tools]
+        _write(folder / name, [*head, "\nrequire (", *requires, ")"])
+
+
+def _write(folder: Path, lines: Sequence[str]) -> None:
     folder.mkdir(exist_ok=True)
     (folder / "go.mod").write_text("\n".join(lines) + "\n")
     (folder / "go.sum").unlink(missing_ok=True)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
-from tests.support.kubernetes import MODULE, go_command, kubernetes_version, program
+from tests.support.kubernetes import MODULE, differs, go_command, kubernetes_version, program
 
 __all__ = [
     "ABSENT",
@@ -149,9 +149,8 @@ def _recipe(name: str, release: str) -> Image:
         return Image(name=name, programs={place: short}, release=release)
     found = _recipes()[short]
     # Two releases may share an image.
-    return msgspec.structs.replace(
-        found, name=name, release=release if short == "kube-proxy" else ""
-    )
+    own = any(differs(each, release) for each in found.programs.values())
+    return msgspec.structs.replace(found, name=name, release=release if own else "")
 
 
 CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")

@@ -7,6 +7,9 @@ does the same and prints the paths::
     python -m tests.support.kubernetes kubelet agnhost
     python -m tests.support.kubernetes --older kubelet
 
+The older release, for upgrades, is v1.36.1, or what TRILBY_KUBERNETES_OLDER says: one that has a
+folder in tests/kubernetes, as v1.35.4.
+
 Without names it is those that tests/integration runs; a cluster's are built when one is made.
 """
 
@@ -31,7 +34,7 @@ from typing import NamedTuple
 MODULE = Path(__file__).resolve().parents[1] / "kubernetes"
 
 #: Another release, in its own folder: for upgrades.
-OLDER = "v1.36.1"
+OLDER = os.environ.get("TRILBY_KUBERNETES_OLDER") or "v1.36.1"
 
 
 class Program(NamedTuple):
@@ -104,11 +107,10 @@ class BuildError(Exception):
 def program(name: str, release: str = "") -> Path:
     """The path of a program, built now if need be; of go.mod's release or OLDER. Raises BuildError.
 
-    Ours, etcd and CoreDNS have releases of their own, whichever is asked for.
+    Those that are ours are the same, whichever is asked for; so are etcd and CoreDNS of two
+    releases that want the same ones.
     """
-    wanted = PROGRAMS[name]
-    if release == OLDER and wanted.package.startswith("k8s.io/kubernetes/cmd/"):
-        wanted = wanted._replace(module=OLDER)
+    wanted = _of_release(PROGRAMS[name], release)
     cache = cache_folder()
     path = cache / f"{name}-{_fingerprint(wanted)}" / name
     if not path.exists():
@@ -119,6 +121,21 @@ def program(name: str, release: str = "") -> Path:
                 _remove_unused(cache, name)
     os.utime(path.parent)
     return path
+
+
+def differs(name: str, release: str) -> bool:
+    """Whether a release has a program of its own, and not the newest's."""
+    return _of_release(PROGRAMS[name], release) != PROGRAMS[name]
+
+
+def _of_release(wanted: Program, release: str) -> Program:
+    if release != OLDER:
+        return wanted
+    folder = f"{OLDER}/{wanted.module}"
+    own = wanted.module != "." and (MODULE / folder).exists()
+    if own or wanted.package.startswith("k8s.io/kubernetes/cmd/"):
+        return wanted._replace(module=os.path.normpath(folder))
+    return wanted
 
 
 def kubernetes_version() -> str:
@@ -170,7 +187,7 @@ def go_command() -> tuple[str, str]:
 
 def _flags(wanted: Program) -> str:
     """Versions are set by the linker; without them kubelets say v0.0.0 and refuse each other."""
-    version = OLDER if wanted.module == OLDER else kubernetes_version()
+    version = OLDER if wanted.module.startswith(OLDER) else kubernetes_version()
     major, minor, _ = version.removeprefix("v").split(".", 2)
     values = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
     sets = (f"-X k8s.io/component-base/version.{key}={value}" for key, value in values.items())

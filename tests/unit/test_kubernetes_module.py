@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from tests.kubernetes.pin import TOOLS
+from tests.kubernetes.pin import COMMANDS, MAIN, TOOLS
 from tests.support import kubernetes
 
 
@@ -20,6 +20,24 @@ def test_every_module_of_kubernetes_has_the_same_release() -> None:
     theirs = [wanted for wanted in kubernetes.PROGRAMS.values() if wanted.module == "."]
     packages = {wanted.package for wanted in theirs if wanted.package.startswith("k8s.io/")}
     assert packages == set(TOOLS)
+
+
+@pytest.mark.parametrize("release", ["v1.35.4", "v1.36.1"])
+def test_older_releases_are_whole(release: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kubernetes, "OLDER", release)
+    text = (kubernetes.MODULE / release / "go.mod").read_text()
+    versions = set(re.findall(r"^\tk8s\.io/\S+ => \S+ (v\S+)$", text, re.MULTILINE))
+    assert versions == {release.replace("v1.", "v0.", 1)}
+    assert kubernetes.module_version("k8s.io/kubernetes", release) == release
+    assert {f"{MAIN}/cmd/{name}" for name in COMMANDS} == set(
+        re.findall(r"^tool (\S+)$", text, re.M)
+    )
+    assert kubernetes.differs("kubelet", release) and not kubernetes.differs("pause", release)
+    # kubeadm of one minor release wants the same etcd and CoreDNS throughout.
+    another = release.rpartition(".")[0] != kubernetes.kubernetes_version().rpartition(".")[0]
+    assert {kubernetes.differs(name, release) for name in ("etcd", "etcdctl", "coredns")} == {
+        another
+    }
 
 
 def test_a_missing_go_is_said_with_what_to_do(
