@@ -49,6 +49,9 @@ RULE_LINKS = {
     for family in ("iptables", "ip6tables")
     for verb in ("", "-restore", "-save")
 }
+#: nft names protocols by it, and kube-proxy takes what it lists as numbers for other elements than
+#: its own: started again, it would delete all of them.
+PROTOCOLS = "icmp 1 ICMP\ntcp 6 TCP\nudp 17 UDP\nipv6-icmp 58 IPv6-ICMP\nsctp 132 SCTP\n"
 AGNHOST_USERS = "user-defined-in-image:x:1000:1000::/home/user-defined-in-image:/bin/sh\n"
 AGNHOST_GROUPS = (
     "user-defined-in-image:x:1000:\ngroup-defined-in-image:x:50000:user-defined-in-image\n"
@@ -170,6 +173,7 @@ def _recipes() -> dict[str, Image]:
             name="kube-proxy",
             programs={"usr/local/bin/kube-proxy": "kube-proxy"},
             tools=RULES,
+            content={"etc/protocols": PROTOCOLS},
             links=RULE_LINKS,
         ),
         "etcd": Image(
