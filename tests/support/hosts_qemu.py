@@ -46,9 +46,8 @@ KERNEL_WORDS = (
     "quiet",
     "mitigations=off",
     "net.ifnames=0",
-    # Where the first is off the kernel has the second, whose policy nobody loads.
-    "apparmor=0",
-    "selinux=0",
+    # Neither AppArmor nor SELinux, which Debian's kernel has in turn: nobody loads a policy.
+    "lsm=landlock,yama,bpf",
     "systemd.show_status=1",
 )
 #: The first program of this machine has set up the network, and nobody waits at its console.
