@@ -32,7 +32,7 @@ PATH: Final = (
     *("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"),
 )  # fmt: skip
 LIMIT: Final = 4 << 20
-RUN_SECONDS: Final = 5.0
+RUN_SECONDS: Final = 15.0
 _ABSENT: Final = (FileNotFoundError, NotADirectoryError)
 
 
