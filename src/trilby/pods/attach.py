@@ -103,7 +103,7 @@ async def attach(parts: Parts, container_id: str) -> AttachedStreams:
         bundle,
         stdin=config.stdin,
         tty=config.tty,
-        leaves_stdin=config.stdin and not config.stdin_once,
+        leaves_stdin=config.leaves_stdin,
     )
 
 

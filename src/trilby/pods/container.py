@@ -321,7 +321,7 @@ def _request(parts: Parts, record: ContainerRecord) -> monitor.MonitorRequest:
         log=log,
         terminal=config.tty,
         stdin=config.stdin,
-        leave_stdin_open=config.stdin and not config.stdin_once,
+        leave_stdin_open=config.leaves_stdin,
         log_size_max=settings.log_size_max,
         no_sync_log=settings.no_sync_log,
     )

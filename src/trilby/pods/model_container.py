@@ -119,3 +119,8 @@ class ContainerConfig(msgspec.Struct, frozen=True, kw_only=True):
     resources: Resources = Resources()
     security: ContainerSecurity = ContainerSecurity()
     stop_signal: str = ""
+
+    @property
+    def leaves_stdin(self) -> bool:
+        """Whether stdin stays open when a client's input ends, for whoever comes next."""
+        return self.stdin and not self.stdin_once
