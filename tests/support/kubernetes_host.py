@@ -45,6 +45,11 @@ class Process:
     def running(self) -> bool:
         return self._launcher.poll() is None
 
+    @property
+    def ended(self) -> str:
+        """How it ended, for a message: a negative number is a signal's; "" while it runs."""
+        return "" if self.running else f" (ended with {self._launcher.returncode})"
+
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 

@@ -233,9 +233,9 @@ class Node:
         return self.wait_pod(name, ready, "ready", timeout)
 
     def logs(self) -> str:
-        """The ends of both daemons' logs."""
-        kubelet, runtime = self.kubelet.log(), self.runtime.log()
-        return f"kubelet:\n{kubelet[-5000:]}\ntrilbyd:\n{runtime[-5000:]}"
+        """The ends of both daemons' logs, and how a daemon ended that does not run."""
+        both = (("kubelet", self.kubelet), ("trilbyd", self.runtime))
+        return "\n".join(f"{name}{one.ended}:\n{one.log()[-5000:]}" for name, one in both)
 
     # -- its programs and APIs
 

@@ -99,6 +99,8 @@ def command(
     from trilby.cri.config_source import ConfigFiles
 
     daemon_log.configure(log_level or "info")
+    # A crash in a C library (gRPC, SQLite) would end the daemon without a word: it says where.
+    faulthandler.enable(file=sys.stderr, all_threads=True)
     flags = {
         "trilby.api.listen": listen.removeprefix("unix://"),
         "trilby.root": os.path.abspath(root) if root else "",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -113,24 +115,55 @@ def test_the_ends_of_a_pod_that_runs_once(node: Node, run_pod: RunPod) -> None:
     node.wait_pod(name, lambda found: found["status"]["phase"] == "Failed", "failed")
 
 
+def kept_lines(folder: Path) -> list[int]:
+    """The numbers in a container's logs, oldest first; [] while the kubelet turns them over.
+
+    It renames 0.log before it asks for a new one, and compresses beside the original: files
+    are believed when the same ones are there before and after they were read.
+    """
+    names = sorted(path.name for path in folder.iterdir())
+    turning = any(name.endswith(".tmp") or f"{name}.gz" in names for name in names)
+    if turning or "0.log" not in names:
+        return []
+    try:
+        texts = [(folder / name).read_bytes() for name in [*names[1:], "0.log"]]
+    except FileNotFoundError:
+        return []
+    if names != sorted(path.name for path in folder.iterdir()):
+        return []
+    assert len(names) <= 3, names
+    if not any(name.endswith(".gz") for name in names):
+        return []
+    plain = [gzip.decompress(text) if text[:2] == b"\x1f\x8b" else text for text in texts]
+    # TIMESTAMP stdout F line NUMBER xxx
+    return [int(line.split()[4]) for text in plain for line in text.splitlines()]
+
+
 def test_logs_that_grow_are_rotated(node: Node, run_pod: RunPod) -> None:
     """Rotated at 20 KiB, three files at most; the writer goes on in the new file."""
-    script = "n=0; while :; do n=$((n+1)); echo line $n xxxxxxxxxxxxxxxxxxxx; usleep 2000; done"
-    name = run_pod(pod("chatty", container("main", "sh", "-c", script)))
+    script = (
+        "n=0; while [ ! -e /said/enough ]; do n=$((n+1)); echo line $n xxxxxxxxxxxxxxxxxxxx;"
+        f" usleep 2000; done; echo $n >/said/last; {SLEEP}"
+    )
+    main = container(
+        "main", "sh", "-c", script, volumeMounts=[{"name": "said", "mountPath": "/said"}]
+    )
+    said = {"path": "/run/said", "type": "DirectoryOrCreate"}
+    name = run_pod(pod("chatty", main, volumes=[{"name": "said", "hostPath": said}]))
     found = node.wait_ready(name)
     folder = node.host.path(f"/var/log/pods/default_{name}_{found['metadata']['uid']}/main")
 
-    def rotated() -> list[str]:
-        names = sorted(path.name for path in folder.iterdir())
-        return names if any(name.endswith(".gz") for name in names) else []
+    def explain() -> str:
+        return str(list(folder.iterdir()))
 
-    names = wait_for(rotated, "a compressed log", lambda: str(list(folder.iterdir())))
-    assert len(names) <= 3
-    [current] = [name for name in names if name == "0.log"]
-    size = (folder / current).stat().st_size
-    wait_for(lambda: (folder / current).stat().st_size != size, "a log that grows", str)
-    last = node.get(f"containerLogs/default/{name}/main?tailLines=2").decode().split()
-    assert int(last[4]) == int(last[1]) + 1, "no line is lost at the seam"
+    wait_for(lambda: kept_lines(folder), "a compressed log", explain)
+    node.host.path("/run/said/enough").touch()
+    last = node.host.path("/run/said/last")
+    wait_for(lambda: last.exists() and last.read_text(), "the writer's end", explain)
+    written = int(last.read_text())
+    wait_for(lambda: kept_lines(folder)[-1:] == [written], "the last line", explain)
+    lines = wait_for(lambda: kept_lines(folder), "logs at rest", explain)
+    assert lines == list(range(lines[0], written + 1)), "no line is lost at the seams"
     assert containers(node.pod(name))["main"]["restartCount"] == 0
 
 

@@ -92,8 +92,10 @@ class Connection(ConnectionBase):
 
     def _run(self, command: str, data: bytes = b"") -> tuple[int, bytes, bytes]:
         done = subprocess.run(self._argv(command), input=data, capture_output=True)
-        if done.returncode == UNREACHABLE and done.stderr.startswith(b"host: "):
-            raise AnsibleConnectionFailure(done.stderr.decode(errors="replace").strip())
+        # Its last word: a command that is cut off (shutdown) may have said something before.
+        last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        if done.returncode == UNREACHABLE and last.startswith("host: "):
+            raise AnsibleConnectionFailure(last)
         return done.returncode, done.stdout, done.stderr
 
     @ensure_connect
