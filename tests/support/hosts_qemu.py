@@ -48,6 +48,8 @@ KERNEL_WORDS = (
     "net.ifnames=0",
     # Neither AppArmor nor SELinux, which Debian's kernel has in turn: nobody loads a policy.
     "lsm=landlock,yama,bpf",
+    # A kernel that panics (seen once, in its fourth second) starts again: nobody is there to do it.
+    "panic=-1",
     "systemd.show_status=1",
 )
 #: The first program of this machine has set up the network, and nobody waits at its console.
@@ -111,7 +113,8 @@ def _processors() -> tuple[str, ...]:
     """By KVM where it is wanted; a /dev/kvm may be there that boots no ordinary kernel."""
     if os.environ.get("TRILBY_HOSTS_KVM"):
         return ("-accel", "kvm", "-cpu", "host", "-smp", str(PROCESSORS))
-    return ("-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(PROCESSORS))
+    # Tables of pages with a fifth level make each access that is not cached dearer.
+    return ("-accel", "tcg,thread=multi", "-cpu", "max,la57=off", "-smp", str(PROCESSORS))
 
 
 def _mac(name: str) -> str:
