@@ -19,11 +19,12 @@ def node_patch(
     labels: Mapping[str, object],
     taints: Iterable[Mapping[str, object]],
     subnets: Iterable[str] = (),
+    unwanted: Iterable[str] = (),
 ) -> dict[str, object]:
     """A patch of a Node of the API, as a merge patch; empty when it is all as it should be.
 
-    Labels and taints that are not named stay. A node that has addresses for its pods keeps them:
-    the API lets nobody change them.
+    Labels and taints that are not named stay; taints with a key of ``unwanted`` go. A node that
+    has addresses for its pods keeps them: the API lets nobody change them.
     """
     metadata, spec = _mapping(node.get("metadata")), _mapping(node.get("spec"))
     known = _mapping(metadata.get("labels"))
@@ -33,9 +34,12 @@ def node_patch(
         {key: str(each[key]) for key in ("key", "value", "effect") if each.get(key)}
         for each in taints
     ]
-    kept = spec.get("taints") or []
-    assert isinstance(kept, list)
-    if any(taint not in [_plain(each) for each in kept] for taint in wanted):
+    before = spec.get("taints") or []
+    assert isinstance(before, list)
+    gone = set(unwanted)
+    kept = [each for each in before if each.get("key") not in gone]
+    missed = any(taint not in [_plain(each) for each in kept] for taint in wanted)
+    if missed or kept != before:
         named = {(each["key"], each["effect"]) for each in wanted}
         others = [each for each in kept if (each.get("key"), each.get("effect")) not in named]
         change["taints"] = [*others, *wanted]

@@ -131,6 +131,7 @@ FILTERS = """
             'outside': ['10.85.1.0/24', '10.1.0.0/24', '10.0.0.0/8'] | trilby.node.outside(['10.85.0.0/16']),
             'overlapping': ['10.85.1.0/24', 'fd00:1::/64'] | trilby.node.overlapping(['10.0.0.0/8', 'fd00:2::/64']),
             'patch': fresh | trilby.node.node_patch({'zone': 'a', 'old': 1}, taints, ['10.85.1.0/24']),
+            'opened': fresh | trilby.node.node_patch({}, [], [], ['dedicated', 'absent']),
             'nothing': settled | trilby.node.node_patch({'zone': 'a'}, taints, ['10.85.9.0/24']),
           } | to_json }}
 """
@@ -196,6 +197,7 @@ def test_filters(collections: Path, tmp_path: Path) -> None:
             "podCIDRs": ["10.85.1.0/24"],
         },
     }
+    assert said["opened"] == {"spec": {"taints": [{"key": "other", "effect": "NoExecute"}]}}
     assert said["nothing"] == {}
 
 
