@@ -17,6 +17,7 @@ import sys
 import threading
 from pathlib import Path
 
+from tests.support.hosts_place import remember
 from tests.support.registry import start_registry
 
 __all__ = [
@@ -83,7 +84,7 @@ def main(directory: Path) -> int:
         )
         assert secure.cert_dir is not None
         shutil.copy(secure.cert_dir / "ca.crt", directory / "web")
-        (directory / "ready").write_text(f"{os.getpid()}\n")
+        remember(directory / "ready", os.getpid())
         ended.wait()
         (directory / "ready").unlink()
     return 0

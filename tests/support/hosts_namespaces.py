@@ -15,7 +15,15 @@ from pathlib import Path
 
 from tests.support.host import ENVIRONMENT, INIT
 from tests.support.hosts_fabric import BRIDGE, GATEWAY, GATEWAY6, LENGTH, LENGTH6
-from tests.support.hosts_place import address_of, enter_by, fabric, fabric_pid, place, start
+from tests.support.hosts_place import (
+    address_of,
+    enter_by,
+    fabric,
+    fabric_pid,
+    place,
+    remember,
+    start,
+)
 from tests.support.kubernetes_host import child_of, make_cgroups, remove_cgroups
 
 __all__ = ["REPOSITORY", "START_TIMEOUT", "boot", "end", "prepare", "supervise"]
@@ -57,7 +65,7 @@ def supervise(name: str) -> int:
     scratch = directory / "root"
     cgroups = make_cgroups(f"trilby-{name}-{os.getpid()}")
     (scratch / "cgroups").write_text("".join(f"{path}\n" for path in cgroups))
-    (directory / "supervisor").write_text(str(os.getpid()))
+    remember(directory / "supervisor", os.getpid())
     environment = ENVIRONMENT | {
         "KEEP": "yes",
         "ADDRESS": f"{address_of(name)}/{LENGTH}",
@@ -74,7 +82,7 @@ def supervise(name: str) -> int:
             _plug(name, pid)
             namespaces = ("-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w")
             enter_by(name, "nsenter", "-t", str(pid), *namespaces, "--")
-            (directory / "pid").write_text(str(pid))
+            remember(directory / "pid", pid)
             # The kernel ends the namespaces' PID 1 by SIGHUP when it is to boot again.
             if launcher.wait() != -signal.SIGHUP:
                 return 0

@@ -24,6 +24,7 @@ __all__ = [
     "locked",
     "pid_of",
     "place",
+    "remember",
     "start",
     "wait",
     "wait_end",
@@ -86,11 +87,18 @@ def start(*command: str, log: Path, environment: dict[str, str] | None = None) -
         ).pid
 
 
+def remember(path: Path, pid: int) -> None:
+    """Write down which process it is: its number, and since when it has it."""
+    new = path.with_name(f".{path.name}")
+    new.write_text(f"{pid} {_since(pid)}\n")
+    new.rename(path)
+
+
 def alive(path: Path) -> int:
-    """The process number in a file, if that process is there."""
+    """The process of such a file, if it is there; another one of that number is not it."""
     with contextlib.suppress(OSError, ValueError):
-        pid = int(path.read_text())
-        return pid if _runs(pid) else 0
+        pid, since = path.read_text().split()
+        return int(pid) if since == _since(int(pid)) != "" else 0
     return 0
 
 
@@ -106,17 +114,18 @@ def wait(look: Callable[[], bool], what: str, log: Path, timeout: float = 60) ->
 
 def wait_end(pid: int, timeout: float = 30) -> None:
     end = time.monotonic() + timeout
-    while _runs(pid) and time.monotonic() < end:
+    since = _since(pid)
+    while since and _since(pid) == since and time.monotonic() < end:
         time.sleep(0.05)
 
 
-def _runs(pid: int) -> bool:
-    """Whether a process is there and is not only waiting for its parent."""
+def _since(pid: int) -> str:
+    """When a process began, in ticks; "" when it is gone, or only waits for its parent."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
-        return False
-    return text.rpartition(")")[2].split()[0] != "Z"
+        return ""
+    return words[19] if words[0] != "Z" else ""
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ import subprocess
 from pathlib import Path
 
 from tests.support.hosts_fabric import BRIDGE, GATEWAY, LENGTH
-from tests.support.hosts_place import address_of, enter_by, fabric_pid, place, start
+from tests.support.hosts_place import address_of, enter_by, fabric_pid, place, remember, start
 
 __all__ = ["REPOSITORY", "START_TIMEOUT", "boot", "end", "prepare"]
 
@@ -57,7 +57,7 @@ def boot(name: str, files: Path) -> None:
     log = directory / "console"
     # The network outlives the container's reboots: a process that waits has it.
     pid = start("unshare", "--net", "sleep", "infinity", log=log)
-    (directory / "pid").write_text(str(pid))
+    remember(directory / "pid", pid)
     _plug(name, pid)
     volumes = (word for place in VOLUMES for word in ("--volume", place))
     legacy = () if UNIFIED.exists() else LEGACY

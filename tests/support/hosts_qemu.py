@@ -15,7 +15,16 @@ import sys
 from pathlib import Path
 
 from tests.support.hosts_fabric import BRIDGE, GATEWAY, LENGTH
-from tests.support.hosts_place import address_of, enter_by, fabric, fabric_pid, place, start, wait
+from tests.support.hosts_place import (
+    address_of,
+    enter_by,
+    fabric,
+    fabric_pid,
+    place,
+    remember,
+    start,
+    wait,
+)
 
 __all__ = ["REPOSITORY", "START_TIMEOUT", "boot", "end", "prepare"]
 
@@ -99,7 +108,7 @@ def boot(name: str, files: Path) -> None:
         # What is written goes into a file there, which nobody else can open.
         environment={"TMPDIR": str(directory)},
     )
-    (directory / "pid").write_text(str(pid))
+    remember(directory / "pid", pid)
     enter_by(
         name,
         *inside,

@@ -77,7 +77,7 @@ class Connection(ConnectionBase):
         folder = os.path.join(place, name)
         try:
             with open(os.path.join(folder, "pid")) as file:
-                pid = file.read().strip()
+                pid = file.read().split()[0]
             with open(os.path.join(folder, "enter")) as file:
                 words: list[str] = json.load(file)
         except OSError as error:
