@@ -1,8 +1,9 @@
-"""Run a command's coroutine: SIGINT and SIGTERM cancel it, so that its clean-up runs."""
+"""Ends of commands by signals, so that their clean-up runs: of coroutines, and of plain code."""
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -46,3 +47,31 @@ def run_async(work: Coroutine[object, object, T]) -> T:
         if terminated:
             raise Terminated from None
         raise KeyboardInterrupt from None
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Let SIGTERM and a closed terminal end plain code as SIGINT does, by an exception: Terminated.
+
+    A second signal does not interrupt the clean-up. What was ignored before (nohup) still is.
+    """
+    import signal
+
+    numbers = [
+        number
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) == signal.SIG_DFL
+    ]
+
+    def terminate(number: int, frame: object) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
+        raise Terminated
+
+    for number in numbers:
+        signal.signal(number, terminate)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)

@@ -165,6 +165,9 @@ def _open_temporary(target: str) -> tuple[str, int]:
             return path, os.open(path, flags, 0o600)
         except FileExistsError:
             continue
+        except OSError as error:
+            error.filename = target
+            raise
     raise FileExistsError(errno.EEXIST, "no free name for a temporary file", target)
 
 

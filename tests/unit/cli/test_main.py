@@ -135,7 +135,7 @@ def test_a_switch_is_true_or_false(capsys: pytest.CaptureFixture[str]) -> None:
         (errors.TrilbyError("t"), 1, "Error: t\n"),
         (KeyboardInterrupt(), 130, "interrupted\n"),
         (Terminated(), 143, "terminated\n"),
-        (OSError(28, "No space left on device", "/x"), 1, "Error: No space left on device /x\n"),
+        (OSError(28, "No space left on device", "/x"), 1, "Error: /x: No space left on device\n"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
 )

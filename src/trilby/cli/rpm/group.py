@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import click
+
 from trilby.cli.lazy import LazyGroup
+from trilby.cli.running import terminable
 
 _HERE = "trilby.cli.rpm"
 
@@ -23,3 +26,12 @@ command = LazyGroup(
     epilog="""PROJECT is a directory with setup.cfg or pyproject.toml, or a .yaml that describes a
 folder of programs; see docs/PACKAGING.md.""",
 )
+
+
+@click.pass_context
+def _ends_well(ctx: click.Context) -> None:
+    """Build roots are large, and nobody else's: no signal may leave one behind."""
+    ctx.with_resource(terminable())
+
+
+command.callback = _ends_well
