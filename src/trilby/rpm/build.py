@@ -194,6 +194,7 @@ def build_here(source: Source, place: Place, results: str, *, progress: Progress
 
 
 def _build(source: Source, place: Place, root: BuildRoot, log: Recorder, results: str) -> Built:
+    log.step("build root", "dnf5 fills it")
     root.fill(place.packages)
     log.step("build root", f"{len(root.installed())} packages")
     spec = _lay_out(source, root.path.rstrip("/") + TOP, inside=TOP)

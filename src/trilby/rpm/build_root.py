@@ -40,6 +40,7 @@ BUILD_PACKAGES: Final = (
     "xz",
     "zstd",
 )
+_REPOS: Final = "/etc/yum.repos.d"
 _TOLD: Final = 8
 _PROBLEM: Final = ("nothing provides", "No match for argument", "Problem", "conflicts", "cannot")
 
@@ -65,10 +66,17 @@ class BuildRoot:
 
     def fill(self, packages: Sequence[str]) -> None:
         """Make the root with these packages. Raises MissingDependency, ToolMissing, ToolRefused."""
+        self._tools.need("dnf5")
         os.makedirs(self.path)
         os.makedirs(self._work, exist_ok=True)
         # Without repositories of the caller those of the tree with the tools count.
-        folder = "/dev/null" if self._repositories else "/etc/yum.repos.d"
+        folder = "/dev/null" if self._repositories else _REPOS
+        own = f"{self._tools.root.rstrip('/')}{_REPOS}"
+        if not self._repositories and not glob.glob(f"{own}/*.repo"):
+            raise MissingDependency(
+                f"there is no repository to fill the build root from: {own} has none",
+                hint="name one: --repo NAME=URL, or --repo DIRECTORY",
+            )
         with open(os.path.join(self._work, "dnf.conf"), "w", encoding="utf-8") as file:
             file.write(dnf_config(self._repositories, folder=folder))
         self.dnf("install", *packages)

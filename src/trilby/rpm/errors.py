@@ -48,6 +48,14 @@ class SigningFailed(RpmError):
     """A key cannot be made, or a package or repository cannot be signed with it."""
 
 
+class KeyNotFound(RpmError, NotFound):
+    """There is no key where one was looked for."""
+
+
+class NothingToDo(RpmError, NotFound):
+    """A directory has no packages, or is not there."""
+
+
 class NotVerified(RpmError, Corrupt):
     """A package's digest or signature is wrong, or there is no signature."""
 

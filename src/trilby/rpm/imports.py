@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from trilby.rpm.errors import InvalidProject
 from trilby.rpm.project import Project
 from trilby.rpm.requirement import Requirement, normalized
 
@@ -25,13 +26,17 @@ def requirements_of(project: Project, *places: str) -> list[Requirement]:
     """Those of the project's requirements that modules in ``places`` import, in their order.
 
     ``places`` are files and folders below the project's package directory; of a folder all that is
-    below it. Imports for type checkers only do not count; those inside functions do.
+    below it. Imports for type checkers only do not count; those inside functions do. Raises
+    InvalidProject for a file that is no module.
     """
     base = os.path.join(project.directory, project.package_dir)
     found: set[str] = set()
     for path in _files(os.path.join(base, place) for place in places):
         with open(path, "rb") as file:
-            found |= imported_modules(file.read())
+            try:
+                found |= imported_modules(file.read())
+            except SyntaxError as error:
+                raise InvalidProject(f"{path}:{error.lineno or 1}: {error.msg}") from None
     return [each for each in project.requires if _module(each) in _prefixes(found)]
 
 

@@ -26,22 +26,23 @@ The YAML has the fields of Prebuilt; a package of it those of Package, a file th
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
 from typing import Final, Literal, TypeAlias, get_args
 
 import msgspec
 
 from trilby.rpm.errors import InvalidProject
+from trilby.rpm.facts import decoded
 from trilby.rpm.template import render_builtin
-from trilby.system.files import read_bytes_limited
 
-__all__ = ["File", "Package", "Prebuilt", "load", "loads", "render"]
+__all__ = ["File", "Package", "Prebuilt", "check_folder", "load", "loads", "render"]
 
 Kind: TypeAlias = Literal["file", "dir", "link", "config", "doc", "license", "ghost", "ghostdir"]
 
 Scriptlet: TypeAlias = Literal["pretrans", "pre", "post", "preun", "postun", "posttrans"]
 
 _TEMPLATE: Final = "prebuilt.spec.in"
-_LIMIT: Final = 8 << 20
 
 
 class File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -126,7 +127,7 @@ class Prebuilt(Package, frozen=True, kw_only=True, forbid_unknown_fields=True):
 def load(path: str | os.PathLike[str]) -> Prebuilt:
     """Read a package's YAML. Raises InvalidProject with file and line, and OSError."""
     name = os.fspath(path)
-    return loads(read_bytes_limited(name, _LIMIT).decode(), name)
+    return loads(decoded(name), name)
 
 
 def loads(text: str, name: str) -> Prebuilt:
@@ -141,10 +142,69 @@ def loads(text: str, name: str) -> Prebuilt:
     except yaml.YAMLError as error:
         raise InvalidProject(f"{name}:1: {' '.join(str(error).split())}") from None
     try:
-        return msgspec.convert(document, Prebuilt)
+        found = msgspec.convert(document, Prebuilt)
     except msgspec.ValidationError as error:
-        line = _line_of(text, str(error))
-        raise InvalidProject(f"{name}:{line}: {error}", hint="see trilby.rpm.prebuilt") from None
+        line = line_of(text, str(error))
+        raise InvalidProject(f"{name}:{line}: {error}", hint=_hint(str(error))) from None
+    if wrong := next(_wrong(found), None):
+        place, reason = wrong
+        raise InvalidProject(f"{name}:{line_of(text, place)}: {reason}")
+    return found
+
+
+def _hint(message: str) -> str:
+    """What to do about what msgspec says."""
+    if "unknown field" in message:
+        kind = File if ".files[" in message else Package if ".packages[" in message else Prebuilt
+        names = sorted(field.name for field in msgspec.structs.fields(kind))
+        return f"fields here are {', '.join(names)}"
+    if re.search(r"Expected `str`, got `(float|int|bool)`", message):
+        return "put it in quotes: YAML takes it for a number or a truth value"
+    return "docs/PACKAGING.md has an example"
+
+
+def _wrong(prebuilt: Prebuilt) -> Iterator[tuple[str, str]]:
+    """What cannot become a package, with its place as msgspec writes places."""
+    for fact in ("version", "summary", "license"):
+        if not getattr(prebuilt, fact):
+            yield "`$`", f"the package has no {fact}"
+    for number, package in enumerate(prebuilt.every()):
+        at = f"$.packages[{number - 1}]" if number else "$"
+        if not package.under.startswith("/"):
+            yield f"`{at}.under`", f"{package.under} has to begin with a slash"
+        for index, file in enumerate(package.files):
+            here = f"{at}.files[{index}]"
+            if not file.path.startswith("/"):
+                yield f"`{here}.path`", f"{file.path} has to begin with a slash"
+            if file.mode and not re.fullmatch("[0-7]{3,4}", file.mode):
+                yield f"`{here}.mode`", f'{file.mode} is no mode, as "0755" is'
+            if (file.kind == "link") != bool(file.target):
+                yield f"`{here}`", f"{file.path}: a link has a target, and nothing else has one"
+
+
+def check_folder(prebuilt: Prebuilt, folder: str, name: str) -> None:
+    """Raises InvalidProject with the line of ``name``, the YAML, that names what is not there."""
+    there = set()
+    for number, package in enumerate(prebuilt.every()):
+        at = f"$.packages[{number - 1}]" if number else "$"
+        tree = os.path.join(folder, package.tree)
+        if package.tree and not os.path.isdir(tree):
+            raise _absent(name, f"{at}.tree", folder, package.tree)
+        for path, _, names in os.walk(tree) if package.tree else ():
+            below = os.path.normpath(os.path.join(package.under, os.path.relpath(path, tree)))
+            there |= {os.path.join(below, each) for each in names}
+        for index, file in enumerate(package.files):
+            if file.kind in ("dir", "link", "ghost", "ghostdir") or file.path in there:
+                continue
+            if not os.path.lexists(os.path.join(folder, _source_of(file))):
+                key = "source" if file.source else "path"
+                raise _absent(name, f"{at}.files[{index}].{key}", folder, _source_of(file))
+
+
+def _absent(name: str, place: str, folder: str, path: str) -> InvalidProject:
+    with open(name, encoding="utf-8") as file:
+        line = line_of(file.read(), f"`{place}`")
+    return InvalidProject(f"{name}:{line}: there is no {path} in {folder}", hint="see --folder")
 
 
 def render(prebuilt: Prebuilt, *, folder: str = "", changelog: bool = True) -> str:
@@ -170,10 +230,8 @@ def _source_of(file: File) -> str:
     return file.source or file.path.lstrip("/")
 
 
-def _line_of(text: str, message: str) -> int:
+def line_of(text: str, message: str) -> int:
     """The line of what msgspec complains about, from its path ``$.packages[1].files[0].mode``."""
-    import re
-
     import yaml
 
     unknown = re.search(r"unknown field `(\w+)`", message)

@@ -8,8 +8,8 @@ from trilby.rpm import prebuilt
 from trilby.rpm.build import Source
 from trilby.rpm.errors import InvalidProject
 from trilby.rpm.project import Project, load_project
-from trilby.rpm.source import pack
-from trilby.rpm.spec import Options, render_spec, template_of
+from trilby.rpm.source import files_of, pack
+from trilby.rpm.spec import Options, render_spec, source_name, template_of
 
 __all__ = ["prepare", "spec_text"]
 
@@ -45,17 +45,23 @@ def prepare(
         package = prebuilt.load(given)
         top = f"{package.name}-{package.version}"
         archive = os.path.join(directory, f"{top}.tar.gz")
-        pack(folder or os.path.dirname(os.path.abspath(given)), archive, top=top)
+        folder = os.path.abspath(folder or os.path.dirname(os.path.abspath(given)))
+        prebuilt.check_folder(package, folder, given)
+        pack(folder, archive, top=top)
         return Source(_write(directory, f"{package.name}.spec", text), (archive,))
     project = _project(given, options)
     top = f"{project.name}-{project.version}"
-    archive = pack(project.directory, os.path.join(directory, f"{top}.tar.gz"), top=top)
+    files = files_of(project.directory)
+    if files and os.path.basename(project.source) not in files:
+        raise InvalidProject(f"{project.source}: git does not track it", hint="git add it")
+    archive = os.path.join(directory, f"{top}.tar.gz")
+    pack(project.directory, archive, top=top, files=files)
     own = (template or template_of(project)).removesuffix(".in")
     if own and os.path.exists(own):
         with open(own, encoding="utf-8") as file:
             if file.read() == text:
                 return Source(own, (archive,))
-    name = os.path.basename(own) or f"{project.name}.spec"
+    name = os.path.basename(own) or f"{source_name(project)}.spec"
     return Source(_write(directory, name, text), (archive,))
 
 

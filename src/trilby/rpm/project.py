@@ -6,29 +6,27 @@ is run. What a project computes (``dynamic``, ``attr:``) is looked up in the sou
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 from collections.abc import Mapping
-from typing import Final
 
 import msgspec
 
 from trilby.rpm.errors import InvalidProject
-from trilby.rpm.requirement import Requirement, parse_requirement
-from trilby.system.files import read_bytes_limited
+from trilby.rpm.facts import Facts, decoded, one_line
+from trilby.rpm.modules import Stated, modules_of, stated_in_pyproject, stated_in_setup_cfg
+from trilby.rpm.requirement import Requirement, normalized
 from trilby.system.positions import Data, Positions, toml_load
 
 __all__ = ["Project", "load_project"]
-
-_LIMIT: Final = 4 << 20
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):
     """The facts. ``source`` is the file that has them; ``package_dir`` is where modules are.
 
-    ``requires`` are run-time requirements, ``extras`` those of each extra; ``scripts`` are
-    console scripts as name -> ``module:function``.
+    ``requires`` are run-time requirements, ``extras`` those of each extra; ``scripts`` are the
+    commands as name -> ``module:function``; ``readme`` is the file of the description; ``backend``
+    are the distributions that the build itself requires.
     """
 
     directory: str
@@ -45,18 +43,14 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
     extras: Mapping[str, tuple[Requirement, ...]] = {}
     scripts: Mapping[str, str] = {}
     package_dir: str = ""
+    readme: str = ""
+    backend: tuple[str, ...] = ()
+    stated: Stated = Stated()
 
     def packages(self) -> tuple[str, ...]:
-        """The names that the project puts at the top of site-packages."""
-        where = os.path.join(self.directory, self.package_dir)
-        found = []
-        for entry in sorted(os.listdir(where)) if os.path.isdir(where) else ():
-            if os.path.isfile(os.path.join(where, entry, "__init__.py")):
-                found.append(entry)
-            elif entry.endswith(".py") and self.package_dir:
-                found.append(entry.removesuffix(".py"))
-        usual = ("tests", "test", "docs", "examples")
-        return tuple(name for name in found if self.package_dir or name not in usual)
+        """The names that the project puts at the top of site-packages; empty if nothing tells."""
+        name = normalized(self.name).replace("-", "_")
+        return modules_of(self.directory, self.package_dir, name, self.stated)
 
 
 def load_project(directory: str | os.PathLike[str], *, version: str = "") -> Project:
@@ -66,75 +60,30 @@ def load_project(directory: str | os.PathLike[str], *, version: str = "") -> Pro
     """
     where = os.path.abspath(os.fspath(directory))
     toml = os.path.join(where, "pyproject.toml")
+    data: dict[str, Data] = {}
     if os.path.exists(toml):
         data, positions = toml_load(toml)
         if isinstance(data.get("project"), dict):
             return _from_pyproject(where, toml, data, positions, version)
     cfg = os.path.join(where, "setup.cfg")
     if os.path.exists(cfg):
-        return _from_setup_cfg(where, cfg)
+        return _from_setup_cfg(where, cfg, version, _backend(data))
     raise InvalidProject(
         f"{where} has neither a setup.cfg nor a [project] in pyproject.toml",
-        hint="name the directory of a Python project",
+        hint="write a [project] table, as PEP 621 has it, or name another directory",
     )
 
 
-class _Facts:
-    """Values of one file with the means to say where they stand."""
-
-    def __init__(self, directory: str, path: str) -> None:
-        self.directory = directory
-        self.path = path
-
-    def need(self, value: str, what: str, line: int) -> str:
-        if not value:
-            raise InvalidProject(f"{self.path}:{line}: the project has no {what}")
-        return value
-
-    def requirements(self, texts: list[str], line: int) -> tuple[Requirement, ...]:
-        try:
-            return tuple(parse_requirement(text) for text in texts)
-        except ValueError as error:
-            raise InvalidProject(f"{self.path}:{line}: {error}") from None
-
-    def text_of(self, names: list[str]) -> str:
-        texts = []
-        for name in names:
-            path = os.path.join(self.directory, name.strip())
-            try:
-                texts.append(read_bytes_limited(path, _LIMIT).decode(errors="replace"))
-            except OSError as error:
-                raise InvalidProject(f"{self.path}: {name}: {error.strerror}") from None
-        return "\n".join(texts)
-
-    def attribute(self, dotted: str, package_dir: str) -> str:
-        """The string that a module assigns to a name, without running the module."""
-        dotted = dotted.strip()
-        module, _, name = dotted.rpartition(".")
-        base = os.path.join(self.directory, package_dir, *module.split("."))
-        for path in (f"{base}.py", f"{base}/__init__.py"):
-            if os.path.exists(path):
-                tree = ast.parse(read_bytes_limited(path, _LIMIT))
-                for node in tree.body:
-                    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
-                        names = [each.id for each in node.targets if isinstance(each, ast.Name)]
-                        if name in names and isinstance(node.value.value, str):
-                            return node.value.value
-        raise InvalidProject(f"{self.path}: nothing assigns a plain string to {dotted}")
-
-
-def _from_setup_cfg(directory: str, path: str) -> Project:
+def _from_setup_cfg(directory: str, path: str, known: str, backend: tuple[str, ...]) -> Project:
     import configparser
 
-    facts = _Facts(directory, path)
+    facts = Facts(directory, path)
     parser = configparser.ConfigParser(interpolation=None, delimiters=("=",))
-    text = read_bytes_limited(path, _LIMIT).decode()
+    text = decoded(path)
     try:
         parser.read_string(text, path)
     except configparser.Error as error:
-        broken: list[tuple[int, str]] = getattr(error, "errors", [])
-        line = broken[0][0] if broken else getattr(error, "lineno", 1)
-        raise InvalidProject(f"{path}:{line}: {' '.join(error.message.split())}") from None
+        raise facts.wrong_cfg(error) from None
     lines = text.splitlines()
 
     def value(section: str, key: str) -> str:
@@ -147,38 +96,54 @@ def _from_setup_cfg(directory: str, path: str) -> Project:
         found = (n for n, line in enumerate(lines, 1) if re.match(rf"{re.escape(key)}\s*=", line))
         return next(found, 1)
 
+    def requirements(section: str, key: str) -> tuple[Requirement, ...]:
+        return facts.requirements([(line_of(key), text) for text in items(section, key)])
+
     def looked_up(key: str) -> str:
         found = value("metadata", key)
         if found.startswith("file:"):
-            return facts.text_of(found.removeprefix("file:").split(",")).strip()
+            names = found.removeprefix("file:").split(",")
+            return facts.text_of(names, line_of(key)).strip()
         if found.startswith("attr:"):
-            return facts.attribute(found.removeprefix("attr:"), package_dir)
+            return facts.attribute(found.removeprefix("attr:"), package_dir, line_of(key))
         return found
 
+    def listed(section: str, key: str) -> list[str]:
+        return value(section, key).replace(",", " ").split()
+
     package_dir = _root_of(value("options", "package_dir"))
+    package_dir = package_dir or value("options.packages.find", "where").strip("./")
     extras = "options.extras_require"
     named = parser.options(extras) if parser.has_section(extras) else []
     scripts: dict[str, str] = {}
-    for entry in items("options.entry_points", "console_scripts"):
-        script, _, target = entry.partition("=")
-        scripts[script.strip()] = target.strip()
+    for kind in ("console_scripts", "gui_scripts"):
+        for entry in items("options.entry_points", kind):
+            script, _, target = entry.partition("=")
+            scripts[script.strip()] = target.strip()
+    readme = value("metadata", "long_description")
     return Project(
         directory=directory,
         source=path,
-        name=facts.need(value("metadata", "name"), "name", 1),
-        version=facts.need(looked_up("version"), "version", line_of("version")),
-        summary=facts.need(value("metadata", "description"), "description", 1),
+        name=facts.need(value("metadata", "name"), "name", 1, "name = NAME below [metadata]"),
+        version=known or facts.need_version(looked_up("version"), line_of("version")),
+        summary=facts.need(
+            one_line(value("metadata", "description")),
+            "description",
+            1,
+            "description = TEXT below [metadata]",
+        ),
         license=value("metadata", "license"),
-        license_files=tuple(value("metadata", "license_files").replace(",", " ").split()),
+        license_files=facts.license_files(listed("metadata", "license_files")),
         description=looked_up("long_description"),
         url=value("metadata", "url"),
         python_requires=value("options", "python_requires"),
-        requires=facts.requirements(
-            items("options", "install_requires"), line_of("install_requires")
-        ),
-        extras={name: facts.requirements(items(extras, name), line_of(name)) for name in named},
+        requires=requirements("options", "install_requires"),
+        extras={name: requirements(extras, name) for name in named},
         scripts=scripts,
         package_dir=package_dir,
+        readme=readme.removeprefix("file:").split(",")[0].strip() if "file:" in readme else "",
+        backend=backend,
+        stated=stated_in_setup_cfg(listed("options", "packages"), listed("options", "py_modules")),
     )
 
 
@@ -194,76 +159,94 @@ def _root_of(package_dir: str) -> str:
 def _from_pyproject(
     directory: str, path: str, data: dict[str, Data], positions: Positions, known: str
 ) -> Project:
-    facts = _Facts(directory, path)
+    facts = Facts(directory, path)
     table = data["project"]
     assert isinstance(table, dict)
 
-    def line(key: str) -> int:
-        return positions.line(("project", key)) or 1
+    def line(*keys: str | int) -> int:
+        return positions.line(("project", *keys)) or 1
 
     def text(key: str) -> str:
-        value = table.get(key)
-        return value if isinstance(value, str) else ""
+        return facts.text(table.get(key), f"project.{key}", line(key))
 
-    def strings(value: Data) -> list[str]:
-        return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
+    def requirements(value: Data, *keys: str) -> tuple[Requirement, ...]:
+        texts = facts.strings(value, ".".join(("project", *keys)), line(*keys))
+        return facts.requirements([(line(*keys, n), each) for n, each in enumerate(texts)])
 
-    package_dir = "src" if os.path.isdir(os.path.join(directory, "src")) else ""
-    version = text("version") or known
-    version = version or _dynamic_version(facts, data, package_dir, line("dynamic"))
+    stated = stated_in_pyproject(data)
+    package_dir = stated.place or ("src" if os.path.isdir(os.path.join(directory, "src")) else "")
+    version = known or text("version")
     extras = table.get("optional-dependencies")
-    scripts = table.get("scripts")
+    readme = table.get("readme")
+    readme = readme.get("file") if isinstance(readme, dict) else readme
     return Project(
         directory=directory,
         source=path,
-        name=facts.need(text("name"), "name", line("name")),
-        version=version,
-        summary=facts.need(text("description"), "description", line("description")),
+        name=facts.need(text("name"), "name", line("name"), 'name = "NAME" below [project]'),
+        version=version or _dynamic_version(facts, data, package_dir, line("dynamic")),
+        summary=facts.need(
+            one_line(text("description")),
+            "description",
+            line("description"),
+            'description = "TEXT" below [project]',
+        ),
         license=_license(table.get("license")),
-        license_files=tuple(strings(table.get("license-files"))),
-        description=_readme(facts, table.get("readme")),
+        license_files=facts.license_files(
+            facts.strings(
+                table.get("license-files"), "project.license-files", line("license-files")
+            )
+        ),
+        description=facts.text_of([readme], line("readme")) if isinstance(readme, str) else "",
         url=_homepage(table.get("urls")),
         python_requires=text("requires-python"),
-        requires=facts.requirements(strings(table.get("dependencies")), line("dependencies")),
+        requires=requirements(table.get("dependencies"), "dependencies"),
         extras={
-            name: facts.requirements(strings(texts), line("optional-dependencies"))
+            name: requirements(texts, "optional-dependencies", name)
             for name, texts in (extras if isinstance(extras, dict) else {}).items()
         },
-        scripts={
-            name: target
-            for name, target in (scripts if isinstance(scripts, dict) else {}).items()
-            if isinstance(target, str)
-        },
+        scripts=_scripts(table),
         package_dir=package_dir,
+        readme=readme if isinstance(readme, str) else "",
+        backend=_backend(data),
+        stated=stated,
     )
 
 
-def _dynamic_version(facts: _Facts, data: dict[str, Data], package_dir: str, line: int) -> str:
+def _scripts(table: dict[str, Data]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for kind in ("scripts", "gui-scripts"):
+        named = table.get(kind)
+        for name, target in (named if isinstance(named, dict) else {}).items():
+            if isinstance(target, str):
+                found[name] = target
+    return found
+
+
+def _backend(data: dict[str, Data]) -> tuple[str, ...]:
+    """The distributions that the build requires, their names normalized."""
+    system = data.get("build-system")
+    listed = system.get("requires") if isinstance(system, dict) else None
+    texts = [each for each in listed if isinstance(each, str)] if isinstance(listed, list) else []
+    return tuple(normalized(re.split(r"[\s<>=!~;\[(@]", text)[0]) for text in texts)
+
+
+def _dynamic_version(facts: Facts, data: dict[str, Data], package_dir: str, line: int) -> str:
     """setuptools' ``[tool.setuptools.dynamic] version``."""
     found: Data = data
     for key in ("tool", "setuptools", "dynamic", "version"):
         found = found.get(key) if isinstance(found, dict) else None
     if isinstance(found, dict):
         if isinstance(attribute := found.get("attr"), str):
-            return facts.attribute(attribute, package_dir)
+            return facts.attribute(attribute, package_dir, line)
         if isinstance(file := found.get("file"), str):
-            return facts.text_of([file]).strip()
-    raise InvalidProject(
-        f"{facts.path}:{line}: the version is not written down here",
-        hint="give it with --version",
-    )
+            return facts.text_of([file], line).strip()
+    return facts.need_version("", line)
 
 
 def _license(value: Data) -> str:
     if isinstance(value, dict):
         value = value.get("text")
     return value if isinstance(value, str) else ""
-
-
-def _readme(facts: _Facts, value: Data) -> str:
-    if isinstance(value, dict):
-        value = value.get("file")
-    return facts.text_of([value]) if isinstance(value, str) else ""
 
 
 def _homepage(value: Data) -> str:

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from trilby.rpm.errors import RpmError
+from trilby.rpm.errors import NothingToDo
 from trilby.rpm.sign import SigningKey, export_key, sign_file
 from trilby.rpm.tools import HOST, Inside, Tools
 from trilby.system import process
@@ -77,12 +77,14 @@ def make_repository(
     """Write the metadata of all packages in a directory, signed with ``key`` if there is one.
 
     ``timestamp`` (seconds) is in the metadata in place of the present, for equal bytes from equal
-    packages; 0 takes the newest package's build time. Raises ToolMissing, SigningFailed,
-    CommandFailed.
+    packages; 0 takes the newest package's build time. Raises NothingToDo, ToolMissing,
+    SigningFailed, CommandFailed.
     """
     directory = os.path.abspath(directory)
+    if not os.path.isdir(directory):
+        raise NothingToDo(f"there is no directory {directory}")
     if not any(name.endswith(".rpm") for _, _, names in os.walk(directory) for name in names):
-        raise RpmError(f"{directory} has no packages", hint="build some first")
+        raise NothingToDo(f"{directory} has no packages", hint="build some: trilby rpm build")
     inside = Inside(shared=(directory,))
     newest = _date(directory, tools, inside)
     stamp = timestamp or newest

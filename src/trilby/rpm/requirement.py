@@ -47,6 +47,8 @@ def normalized(name: str) -> str:
 def parse_requirement(text: str) -> Requirement:
     """``aiohttp[speedups] >= 3.9, < 4; python_version > '3'``. Raises ValueError."""
     match = _REQUIREMENT.match(text.strip())
+    if match is None and re.match(r"[\w.-]+(?:\[[^\]]*\])?\s*@", text.strip()):
+        raise ValueError(f"{text!r} names a place to fetch from; packages require versions only")
     if match is None:
         raise ValueError(f"{text!r} is not a requirement as PEP 508 has them")
     clauses = []
@@ -54,6 +56,8 @@ def parse_requirement(text: str) -> Requirement:
         clause = _CLAUSE.match(part)
         if clause is None:
             raise ValueError(f"{text!r}: {part!r} is not a version clause")
+        if clause["operator"] == "~=" and not re.match(r"\d+\.\d", clause["version"]):
+            raise ValueError(f"{text!r}: ~= needs a version of two numbers, as ~= 2.0")
         clauses.append((clause["operator"], clause["version"]))
     extras = tuple(each.strip() for each in (match["extras"] or "").split(",") if each.strip())
     return Requirement(match["name"], extras, tuple(clauses), (match["marker"] or "").strip())

@@ -9,7 +9,7 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from trilby.rpm.errors import SigningFailed
+from trilby.rpm.errors import KeyNotFound, SigningFailed
 from trilby.rpm.tools import HOST, Inside, Tools
 from trilby.system.files import atomic_write
 from trilby.system.process import CommandFailed
@@ -54,8 +54,10 @@ def make_key(home: str, user: str, *, how: How = "gpg", tools: Tools = HOST) -> 
 
 
 def find_key(home: str, *, how: How = "gpg", tools: Tools = HOST) -> SigningKey:
-    """The first secret key that a directory keeps. Raises SigningFailed if there is none."""
+    """The first secret key that a directory keeps. Raises KeyNotFound, SigningFailed."""
     home = os.path.abspath(home)
+    if not os.path.isdir(home):
+        raise KeyNotFound(f"there is no {home}", hint="make a key: trilby rpm sign --new-key")
     inside = SigningKey("", home, how).inside()
     if how == "gpg":
         command = ["gpg", "--batch", "--list-secret-keys", "--with-colons"]
@@ -65,9 +67,7 @@ def find_key(home: str, *, how: How = "gpg", tools: Tools = HOST) -> SigningKey:
         text = _run(tools, ["sq", "--batch", "key", "list"], inside, f"list the keys in {home}")
         found = re.search(r"\b([0-9A-F]{40,64})\b", text)
     if found is None:
-        raise SigningFailed(
-            f"{home} keeps no secret key", hint="make one: trilby rpm sign --new-key"
-        )
+        raise KeyNotFound(f"{home} keeps no secret key", hint="make one: trilby rpm sign --new-key")
     return SigningKey(found[1], home, how)
 
 

@@ -18,9 +18,13 @@ __all__ = ["files_of", "pack", "time_of"]
 
 # What a project leaves behind while it is worked on.
 _LEFT_OUT: Final = frozenset(
-    {".git", ".venv", "build", "dist", "__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache",
-     ".hypothesis", ".tox"}
+    {".git", ".venv", "__pycache__", ".mypy_cache", ".pytest_cache", ".ruff_cache", ".hypothesis",
+     ".nox", ".tox"}
 )  # fmt: skip
+# The same, but in the project's own directory only: below it they may be packages.
+_LEFT_AT_THE_TOP: Final = frozenset({"build", "dist"})
+# What builds leave in their results, which may be in the project.
+_LOGS: Final = ("build.log", "root.log")
 _LEVEL: Final = 9
 
 
@@ -36,7 +40,9 @@ def files_of(directory: str) -> list[str]:
 def time_of(directory: str) -> int:
     """When the project was changed last, in seconds: its commit's time, or the newest file's."""
     if os.path.exists(os.path.join(directory, ".git")):
-        return int(_git(directory, "log", "-1", "--format=%ct").text or 0)
+        committed = _git(directory, "log", "-1", "--format=%ct", check=False)
+        if committed.returncode == 0:
+            return int(committed.text)
     paths = [os.path.join(directory, name) for name in files_of(directory)]
     return max((int(os.lstat(path).st_mtime) for path in paths), default=0)
 
@@ -51,7 +57,10 @@ def pack(
     """
     names = list(files) or files_of(directory)
     if not names:
-        raise InvalidProject(f"{directory} has no files to pack")
+        raise InvalidProject(
+            f"{directory} has no files to pack",
+            hint="of a git clone those count that git tracks: git add",
+        )
     when = time_of(directory) if time is None else time
     os.makedirs(os.path.dirname(os.path.abspath(archive)), exist_ok=True)
     with atomic_file(archive, 0o644, fsync=False) as fd, os.fdopen(os.dup(fd), "wb") as raw:
@@ -80,15 +89,27 @@ def _add(tar: tarfile.TarFile, path: str, name: str, time: int) -> None:
 
 def _walk(directory: str) -> Iterator[str]:
     for folder, folders, names in os.walk(directory):
-        folders[:] = sorted(
-            name for name in folders if name not in _LEFT_OUT and not name.endswith(".egg-info")
-        )
+        top = folder == directory
+        folders[:] = sorted(name for name in folders if _belongs(os.path.join(folder, name), top))
         for name in names:
             path = os.path.join(folder, name)
+            if name.endswith(".src.rpm"):
+                continue
             if os.path.isfile(path) or os.path.islink(path):
                 yield os.path.relpath(path, directory)
 
 
-def _git(directory: str, *words: str) -> process.Completed:
+def _belongs(folder: str, top: bool) -> bool:
+    name = os.path.basename(folder)
+    if name in _LEFT_OUT or name.endswith(".egg-info"):
+        return False
+    if top and all(os.path.exists(os.path.join(folder, log)) for log in _LOGS):
+        return False
+    made = top and name in _LEFT_AT_THE_TOP
+    return not made or os.path.exists(os.path.join(folder, "__init__.py"))
+
+
+def _git(directory: str, *words: str, check: bool = True) -> process.Completed:
     # A clone may belong to somebody else than who builds from it, as in a container.
-    return process.run(["git", "-C", directory, "-c", f"safe.directory={directory}", *words])
+    command = ["git", "-C", directory, "-c", f"safe.directory={directory}", *words]
+    return process.run(command, check=check)

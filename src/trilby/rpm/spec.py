@@ -4,29 +4,36 @@ A template gets ``project`` (see project.Project), ``changelog`` and ``release``
 
 * ``requires(extra="")`` the project's requirements, or an extra's, as RPM writes them;
 * ``imported(*places)`` those that modules in these folders import;
+* ``compilers()`` the packages of compilers that the build takes, ``shipped()`` man pages and
+  completions that are not in the wheel (see beside), ``wrapped(text)`` text in lines;
 * ``exists(path)`` whether a file or folder belongs to the project (see source.files_of()), and
   ``folders(path)`` the Python packages in a folder.
 """
 
 from __future__ import annotations
 
+import datetime
 import os
 import re
+import textwrap
 from typing import Final
 
 import msgspec
 
+from trilby.rpm.beside import compilers, shipped
 from trilby.rpm.errors import InvalidSpec
 from trilby.rpm.imports import requirements_of
 from trilby.rpm.project import Project
-from trilby.rpm.requirement import Requirement, rpm_version
-from trilby.rpm.source import files_of
+from trilby.rpm.requirement import Requirement, normalized, rpm_version
+from trilby.rpm.source import files_of, time_of
 from trilby.rpm.template import render_builtin, render_file, rpmdate
 
-__all__ = ["Options", "SPEC_FOLDER", "render_spec", "template_of"]
+__all__ = ["Options", "SPEC_FOLDER", "render_spec", "source_name", "template_of"]
 
 SPEC_FOLDER: Final = "spec"
 _BUILTIN: Final = "python.spec.in"
+# rpmlint wants no line of a description longer.
+_WIDTH: Final = 79
 _ENTRY: Final = re.compile(r"^\* \w{3} \w{3} \d\d \d{4} .+ - (?P<version>\S+)-(?P<release>\S+)$")
 
 
@@ -35,8 +42,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
     ``release`` is the RPM's, without the distribution's tag; ``changelog`` is text of a spec's
     changelog; ``autospec`` leaves release and changelog to Fedora's rpmautospec; ``name`` is that
-    of the source package; ``date`` (``2026-11-24``) and ``packager`` are for the changelog of a
-    project that has none.
+    of the source package; ``date`` (``2026-11-24``, without it the day of the project's last
+    change) and ``packager`` are for the changelog of a project that has none.
     """
 
     name: str = ""
@@ -44,7 +51,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     release: str = ""
     changelog: str = ""
     autospec: bool = False
-    date: str = "2026-11-24"
+    date: str = ""
     packager: str = "Packager <packager@example.org>"
 
 
@@ -89,7 +96,7 @@ def render_spec(project: Project, options: Options | None = None, *, template: s
 
     values: dict[str, object] = {
         "project": project,
-        "name": options.name or _source_name(project),
+        "name": options.name or source_name(project),
         "version": version,
         "release": release,
         "changelog": changelog,
@@ -98,6 +105,9 @@ def render_spec(project: Project, options: Options | None = None, *, template: s
         "imported": imported,
         "exists": exists,
         "folders": folders,
+        "compilers": lambda: compilers(project, files),
+        "shipped": lambda: list(shipped(files)),
+        "wrapped": lambda text: textwrap.fill(text, _WIDTH),
     }
     template = template or template_of(project)
     return render_file(template, values) if template else render_builtin(_BUILTIN, values)
@@ -107,10 +117,12 @@ def _rpm(requirements: list[Requirement] | tuple[Requirement, ...]) -> list[str]
     return [text for each in requirements if not each.marker for text in each.rpm()]
 
 
-def _source_name(project: Project) -> str:
+def source_name(project: Project) -> str:
     """An application has its own name, a library is python-NAME, as Fedora names them."""
-    name = project.name.lower()
-    return name if project.scripts or name.startswith("python-") else f"python-{name}"
+    if project.scripts:
+        return project.name.lower()
+    name = normalized(project.name)
+    return name if name.startswith("python-") else f"python-{name}"
 
 
 def _changelog(project: Project, options: Options, version: str) -> tuple[str, str]:
@@ -121,7 +133,7 @@ def _changelog(project: Project, options: Options, version: str) -> tuple[str, s
         with open(path, encoding="utf-8") as file:
             text = file.read()
     if not text:
-        entry = f"* {rpmdate(options.date)} {options.packager} - {version}"
+        entry = f"* {rpmdate(options.date or _day(project))} {options.packager} - {version}"
         release = options.release or "1"
         return f"{entry}-{release}\n- Packaged.", release
     match = _ENTRY.match(text.splitlines()[0])
@@ -136,3 +148,8 @@ def _changelog(project: Project, options: Options, version: str) -> tuple[str, s
             hint="write an entry for the new version",
         )
     return text.strip(), options.release or match["release"]
+
+
+def _day(project: Project) -> str:
+    last = datetime.datetime.fromtimestamp(time_of(project.directory), datetime.UTC)
+    return last.date().isoformat()

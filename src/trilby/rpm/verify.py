@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from trilby.rpm.errors import NotVerified
+from trilby.rpm.errors import KeyNotFound, NotVerified
 from trilby.rpm.tools import HOST, Inside, Tools
 
 __all__ = ["Verdict", "verify", "verify_metadata"]
@@ -39,11 +39,13 @@ def verify(packages: Sequence[str], key: str, *, tools: Tools = HOST) -> list[Ve
     """Check digests and signatures of package files against one public key, and nothing else.
 
     ``key`` is the path of an armored key; keys that the host trusts do not count. Raises
-    NotVerified if the key cannot be read, and ToolMissing.
+    KeyNotFound, NotVerified if the key cannot be read, and ToolMissing.
     """
     key = os.path.abspath(key)
     if not os.path.isfile(key):
-        raise NotVerified(f"there is no key {key}")
+        raise KeyNotFound(
+            f"there is no key {key}", hint="`trilby rpm repo` puts one beside the packages"
+        )
     with tempfile.TemporaryDirectory(prefix="trilby-rpm-") as base:
         shared = (base, os.path.dirname(key))
         database = ["--dbpath", os.path.join(base, "db")]

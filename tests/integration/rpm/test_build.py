@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -127,6 +131,51 @@ def test_a_tree_without_the_macros_says_so(tmp_path: Path, place: Place, work: P
     spec = write(tmp_path / "greeter.spec", prebuilt.render(packages, folder=str(folder)))
     with pytest.raises(InvalidSpec, match="systemd-rpm-macros"):
         build_in_tree(Source(str(spec)), place.tools, str(work / "out"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_leaves_nothing(
+    number: signal.Signals, hello: Path, place: Place, work: Path, tmp_path: Path
+) -> None:
+    """The command, in the midst of a build: its root, its mounts and its sources are gone."""
+    command = [sys.executable, "-m", "trilby.cli", "rpm", "build", str(hello), "--work", place.work]
+    command += ["--tools", place.tools.root, "--repo", place.repositories[0].url]
+    command += ["--releasever", "46", "--results", str(work / "out")]
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as build:
+        assert build.stderr is not None
+        for line in build.stderr:
+            if "build requirements" in line:
+                build.send_signal(number)
+                break
+        said = build.stderr.read()
+    ended = (130, "interrupted") if number == signal.SIGINT else (143, "terminated")
+    assert (build.returncode, said.splitlines()[-1]) == ended
+    assert list(tmp_path.iterdir()) == [hello]
+    assert place.work not in Path("/proc/self/mounts").read_text()
+
+
+def test_without_a_repository_it_says_so(hello: Path, tools: Tools, work: Path) -> None:
+    source = prepare(str(hello), str(work / "source"))
+    with pytest.raises(MissingDependency, match=r"no repository to fill .*name one: --repo"):
+        build_in_root(source, Place(tools=tools), str(work / "out"))
+
+
+def test_one_module_of_a_setup_cfg(tmp_path: Path, place: Place, work: Path) -> None:
+    """A library with no folder of its own, man page and all."""
+    root = tmp_path / "one"
+    write(root / "setup.cfg", "[metadata]\nname = One.File\nversion = 2.0rc1\nlicense = MIT\n"
+          "description = Is one file.\n[options]\npy_modules = one_file\n")  # fmt: skip
+    write(root / "one_file.py", "print('one')\n")
+    write(root / "man" / "one_file.3", ".TH ONE_FILE 3\n")
+    source = prepare(str(root), str(tmp_path / "source"))
+    assert Path(source.spec).name == "python-one-file.spec"
+    built = build_in_root(source, place, str(work / "out"))
+    assert [Path(path).name for path in built.packages] == [
+        "python3-one-file-2.0~rc1-1.fc46.noarch.rpm"
+    ]
+    listed = place.tools.run(["rpm", "-qpl", *built.packages], Inside(shared=(str(work),))).text
+    assert "/usr/share/man/man3/one_file.3.gz" in listed and "site-packages/one_file.py" in listed
 
 
 def _installed_and_run(

@@ -9,7 +9,7 @@ import pytest
 
 from trilby.rpm.build import Built, build_in_tree
 from trilby.rpm.build_root import BuildRoot
-from trilby.rpm.errors import NotVerified, RpmError, SigningFailed
+from trilby.rpm.errors import KeyNotFound, NotVerified, RpmError
 from trilby.rpm.prepare import prepare
 from trilby.rpm.repo import Repository, make_repository
 from trilby.rpm.sign import How, SigningKey, export_key, find_key, make_key, sign
@@ -134,7 +134,7 @@ def _read(path: Path) -> bytes:
 
 
 def test_keys_that_are_none(tmp_path: Path, tools: Tools, built: Built) -> None:
-    with pytest.raises(SigningFailed, match="keeps no secret key"):
+    with pytest.raises(KeyNotFound, match="keeps no secret key"):
         find_key(str(tmp_path), tools=tools)
     (tmp_path / "no.asc").write_text("no key\n")
     with pytest.raises(NotVerified, match="not a key that rpm takes"):

@@ -54,6 +54,35 @@ def test_wrong_usage(capsys: pytest.CaptureFixture[str], argv: list[str], messag
     assert status == 2 and message in said
 
 
+def test_no_key_is_made_for_packages_that_are_not_there(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    keys = tmp_path / "keys"
+    words = ["--key-home", str(keys), "--new-key", "Me <me@example.org>", str(tmp_path / "none")]
+    assert call(capsys, "sign", *words)[0] == 2
+    assert not keys.exists()
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["spec", "{}/none.yaml"], "Error: {}/none.yaml: No such file"),
+        (["spec", str(ROOT), "-o", "{}/none/x.spec"], "Error: {}/none/x.spec: No such file"),
+        (["repo", "{}/none"], "there is no directory {}/none"),
+        (["repo", "{}"], "{} has no packages"),
+        (["sign", "--key-home", "{}/none", "{}/a.rpm"], "there is no {}/none"),
+        (["verify", "--key", "{}/none", "{}/a.rpm"], "there is no key {}/none"),
+    ],
+)
+def test_what_is_not_there_ends_with_3(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, argv: list[str], message: str
+) -> None:
+    if "{}/a.rpm" in argv:
+        (tmp_path / "a.rpm").write_text("")
+    status, _, said = call(capsys, *(word.format(tmp_path) for word in argv))
+    assert status == 3 and message.format(tmp_path) in said
+
+
 def test_no_packages_here(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     status, _, said = call(capsys, "lint", str(tmp_path))
     assert status == 2 and "no packages here" in said

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from trilby.rpm import prebuilt
 from trilby.rpm.errors import InvalidProject
+from trilby.rpm.prepare import prepare
 
 TEXT = """\
 name: hello
@@ -76,9 +79,41 @@ def test_a_folder_is_read_in_place() -> None:
         ("kind: config", "kind: konfig", r"hello\.yaml:9: Invalid enum value 'konfig'"),
         ("    arch: noarch", "    arch: [", r"hello\.yaml:\d+: "),
         ("name: hello\n", "", r"hello\.yaml:1: .*missing required field `name`"),
+        ("    mode:", "    mood:", "fields here are capabilities, group, kind, mode, path"),
+        ('version: "1.2"', "version: 1.2", "put it in quotes"),
+        ("license: Apache-2.0\n", "", r"hello\.yaml:1: the package has no license"),
+        ("path: /usr/bin/hello", "path: bin/hello", r"hello\.yaml:7: bin/hello has to begin with"),
+        ('"0755"', '"rwx"', r'hello\.yaml:8: rwx is no mode, as "0755" is'),
+        (", target: hello}", "}", r"hello\.yaml:10: /usr/bin/hi: a link has a target"),
+        ("under: /usr", "under: usr", r"hello\.yaml:22: usr/share/hello has to begin with"),
     ],
 )
 def test_errors_say_where(old: str, new: str, message: str) -> None:
     assert old in TEXT
     with pytest.raises(InvalidProject, match=message):
         prebuilt.loads(TEXT.replace(old, new, 1), "hello.yaml")
+
+
+def test_what_the_folder_lacks_is_told_with_the_line(tmp_path: Path) -> None:
+    (tmp_path / "hello.yaml").write_text(TEXT)
+    for missing, name in (
+        ("hello.yaml:7: there is no usr/bin/hello", "usr/bin/hello"),
+        ("hello.yaml:9: there is no conf/hello.conf", "conf/hello.conf"),
+        ("hello.yaml:21: there is no share", "share/file"),
+    ):
+        with pytest.raises(InvalidProject, match=missing):
+            prepare(str(tmp_path / "hello.yaml"), str(tmp_path / "out"))
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("")
+    assert prepare(str(tmp_path / "hello.yaml"), str(tmp_path / "out")).files
+
+
+def test_a_file_of_a_tree_is_there(tmp_path: Path) -> None:
+    """Its path is named again for its mode only."""
+    text = TEXT.partition("requires:")[0] + (
+        'tree: all\nunder: /usr\nfiles: [{path: /usr/bin/x, mode: "4755"}]\n'
+    )
+    (tmp_path / "all" / "bin").mkdir(parents=True)
+    (tmp_path / "all" / "bin" / "x").write_text("")
+    (tmp_path / "hello.yaml").write_text(text)
+    assert prepare(str(tmp_path / "hello.yaml"), str(tmp_path / "out")).files

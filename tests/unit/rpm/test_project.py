@@ -105,7 +105,10 @@ def test_a_version_that_only_a_tool_knows(tmp_path: Path) -> None:
         ("name = Say-Hello", "", r"setup\.cfg:1: the project has no name"),
         ("[options]", "[options", r"setup\.cfg:9:"),
         ("attr: hello.__version__", "attr: hello.__wrong__", "plain string to hello.__wrong__"),
-        ("attr: hello.__version__", "file: NONE", "NONE: No such file"),
+        ("attr: hello.__version__", "file: NONE", r"setup\.cfg:3: NONE: No such file"),
+        ("[options]", "[metadata]", r"setup\.cfg:9: section 'metadata' already exists"),
+        ("rich >= 13", "rich @ https://example.org/x.whl", "names a place to fetch from"),
+        ("rich >= 13", "rich ~= 13", "two numbers"),
     ],
 )
 def test_errors_say_where(tmp_path: Path, old: str, new: str, message: str) -> None:
@@ -113,6 +116,49 @@ def test_errors_say_where(tmp_path: Path, old: str, new: str, message: str) -> N
     make(tmp_path, {"setup.cfg": text, "src/hello/__init__.py": '__version__ = "1"\n'})
     with pytest.raises(InvalidProject, match=message):
         load_project(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ('name = "say-hello"', "name = 5", r"toml:5: project.name has to be a string"),
+        ('["rich >= 13"]', '"rich"', r"toml:9: project.dependencies has to be a list"),
+        ('["rich >= 13"]', '[\n  "rich",\n  "x >> 2",\n]', r"toml:11: .*'>> 2'"),
+        ('test = ["pytest"]', 'test = ["pytest"]\nbad = ["x >> 2"]', r"toml:14: .*'>> 2'"),
+        ('description = "Says hello"\n', "", r"toml:4: the project has no description .*write"),
+        ('version = "1.2"', 'version = "1.2"\nreadme = "NONE"', r"toml:8: NONE: No such file"),
+    ],
+)
+def test_errors_of_a_pyproject_say_where(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in PYPROJECT
+    make(tmp_path, {"pyproject.toml": PYPROJECT.replace(old, new, 1)})
+    with pytest.raises(InvalidProject, match=message):
+        load_project(tmp_path)
+
+
+def test_a_version_of_a_module_that_is_none(tmp_path: Path) -> None:
+    make(tmp_path, {"setup.cfg": SETUP_CFG, "src/hello/__init__.py": "x = 1\ndef broken(:\n"})
+    with pytest.raises(InvalidProject, match=r"hello/__init__\.py:2: invalid syntax"):
+        load_project(tmp_path)
+
+
+def test_a_version_that_setup_cfg_does_not_say(tmp_path: Path) -> None:
+    make(tmp_path, {"setup.cfg": SETUP_CFG.replace("version = attr: hello.__version__\n", "")})
+    with pytest.raises(InvalidProject, match=r"setup\.cfg:1: .*--version"):
+        load_project(tmp_path)
+    assert load_project(tmp_path, version="9").version == "9"
+
+
+def test_what_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "setup.cfg").write_bytes(b"[metadata]\nname = na\xefve\n")
+    with pytest.raises(InvalidProject, match=r"setup\.cfg:2: it is not UTF-8"):
+        load_project(tmp_path)
+
+
+def test_a_summary_is_one_line_without_a_stop(tmp_path: Path) -> None:
+    text = SETUP_CFG.replace("Says hello", "Says hello.\n    And more.")
+    make(tmp_path, {"setup.cfg": text, "src/hello/__init__.py": '__version__ = "1"\n'})
+    assert load_project(tmp_path).summary == "Says hello"
 
 
 def test_no_project(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from trilby.rpm.errors import InvalidProject
-from trilby.rpm.source import files_of, pack
+from trilby.rpm.source import files_of, pack, time_of
 
 
 def make(root: Path) -> Path:
@@ -52,6 +52,29 @@ def test_of_a_clone_what_git_tracks(tmp_path: Path) -> None:
     subprocess.run(["git", "init", "-q", str(root)], check=True)
     subprocess.run(["git", "-C", str(root), "add", "run", "build/left"], check=True)
     assert files_of(str(root)) == ["build/left", "run"]
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_of_a_clone_without_commits(tmp_path: Path) -> None:
+    root = make(tmp_path / "a")
+    subprocess.run(["git", "init", "-q", str(root)], check=True)
+    with pytest.raises(InvalidProject, match="no files to pack .*git add"):
+        pack(str(root), str(tmp_path / "x.tar.gz"), top="x")
+    subprocess.run(["git", "-C", str(root), "add", "run"], check=True)
+    os.utime(root / "run", (7, 7))
+    assert time_of(str(root)) == 7
+
+
+def test_results_of_builds_are_left_out_and_packages_are_not(tmp_path: Path) -> None:
+    root = make(tmp_path / "a")
+    for name in ("results/build.log", "results/root.log", "results/x.rpm", "x-1-1.src.rpm",
+                 "dist/x.whl", "pkg/build/__init__.py", "pkg/dist/a.py"):  # fmt: skip
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("")
+    expected = ["link", "pkg/__init__.py", "pkg/build/__init__.py", "pkg/dist/a.py", "run"]
+    assert files_of(str(root)) == expected
+    (root / "build" / "__init__.py").write_text("")
+    assert files_of(str(root)) == ["build/__init__.py", "build/left", *expected]
 
 
 def test_nothing_to_pack(tmp_path: Path) -> None:

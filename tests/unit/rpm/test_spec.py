@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -132,9 +133,75 @@ def test_any_project(tmp_path: Path, scripts: bool, name: str) -> None:
     spec = render_spec(load_project(tmp_path))
     assert f"Name:           {name}\n" in spec
     assert "Version:        1.0~rc1\n" in spec
-    assert "%pyproject_save_files a\n" in spec
+    assert "%pyproject_save_files -L a\n" in spec
     assert ("%{_bindir}/ab" in spec) == scripts
     assert ("%files -n python3-a-b -f %{pyproject_files}" in spec) != scripts
+
+
+def project(tmp_path: Path, *files: str, head: str = "") -> str:
+    """The spec of a project with these files, empty or as in ``setup.py=text``."""
+    text = 'name = "Tidy.Names"\nversion = "1"\ndescription = "Tidies."\nlicense = "MIT"\n'
+    (tmp_path / "pyproject.toml").write_text(f"{head}[project]\n{text}")
+    for name, _, content in (each.partition("=") for each in files):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(content)
+    return render_spec(load_project(tmp_path))
+
+
+def test_names_and_summary_are_as_fedora_has_them(tmp_path: Path) -> None:
+    spec = project(tmp_path, "tidy_names.py")
+    assert spec.startswith("Name:           python-tidy-names\n")
+    assert "\n%package -n python3-tidy-names\n" in spec
+    assert "\nSummary:        Tidies\n" in spec and "\n%description\nTidies.\n" in spec
+    assert "\n%pyproject_save_files -L tidy_names\n" in spec
+    assert "BuildArch:      noarch" in spec and "%doc" not in spec
+
+
+def test_what_lies_beside_the_modules_is_packaged(tmp_path: Path) -> None:
+    found = {
+        "man/tidy.1": ("%{_mandir}/man1/tidy.1", "*"),
+        "docs/man/tidy.conf.5": ("%{_mandir}/man5/tidy.conf.5", "*"),
+        "completions/tidy.bash": ("%{bash_completions_dir}/tidy", ""),
+        "completions/zsh/_tidy": ("%{zsh_completions_dir}/_tidy", ""),
+        "completions/tidy.fish": ("%{fish_completions_dir}/tidy.fish", ""),
+    }
+    spec = project(tmp_path, "tidy_names.py", "LICENSE.MIT", *found)
+    assert "%pyproject_save_files -l tidy_names\n" in spec
+    for source, (target, more) in found.items():
+        assert f"install -Dpm 0644 {source} %{{buildroot}}{target}\n" in spec
+        assert f"\n{target}{more}\n" in spec.partition("%files")[2]
+
+
+@pytest.mark.parametrize(
+    ("requires", "files", "packages"),
+    [
+        ("setuptools", ["setup.py=setup(ext_modules=[])", "a.c"], ["gcc"]),
+        ("pybind11>=2", ["src/a/b.cpp"], ["gcc-c++"]),
+        ("maturin>=1,<2", ["src/lib.rs"], ["cargo"]),
+        ("Cython", [], ["gcc"]),
+        ("setuptools", ["examples/a.c"], []),
+    ],
+)
+def test_what_is_compiled_has_an_architecture(
+    tmp_path: Path, requires: str, files: list[str], packages: list[str]
+) -> None:
+    spec = project(tmp_path, *files, head=f'[build-system]\nrequires = ["{requires}"]\n')
+    assert ("BuildArch:      noarch\n" in spec) == (not packages)
+    for package in ("gcc", "gcc-c++", "cargo"):
+        assert (f"BuildRequires:  {package}\n" in spec) == (package in packages)
+
+
+def test_modules_that_nothing_tells_are_said_so(tmp_path: Path) -> None:
+    spec = project(tmp_path)
+    assert "# The project does not say which modules it has" in spec
+    assert "%pyproject_save_files -L '*'\n" in spec
+
+
+def test_a_changelog_of_ours_is_of_the_last_change(tmp_path: Path) -> None:
+    project(tmp_path)
+    os.utime(tmp_path / "pyproject.toml", (86_400, 86_400))
+    spec = render_spec(load_project(tmp_path))
+    assert "\n* Fri Jan 02 1970 Packager <packager@example.org> - 1-1\n" in spec
 
 
 def test_imports_of_type_checkers_do_not_count() -> None:

@@ -35,10 +35,10 @@ def command(paths: tuple[str, ...], key_home: str, how: str, new_key: str, tools
 
     if not key_home:
         raise click.UsageError("which key? --key-home names the directory that keeps it")
+    packages = packages_of(paths)
     place = tools_of(tools)
     if new_key:
         make_key(key_home, new_key, how="sq" if how == "sq" else "gpg", tools=place)
-    packages = packages_of(paths)
     key = key_of(key_home, how, place)
     sign(packages, key, tools=place)
     click.echo(f"{len(packages)} packages signed with {key.fingerprint}")

@@ -1,0 +1,131 @@
+"""What project reads its facts with: values of one file, and errors that say where they stand."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import os
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from trilby.rpm.errors import InvalidProject
+from trilby.rpm.requirement import Requirement, parse_requirement
+from trilby.system.files import read_bytes_limited
+from trilby.system.positions import Data
+
+__all__ = ["Facts", "decoded", "one_line"]
+
+_LIMIT: Final = 4 << 20
+# What backends take for licences when nobody says which files have them.
+_LICENSE_FILE: Final = re.compile(r"(LICEN[CS]E|COPYING)([._-].*)?", re.IGNORECASE)
+
+
+class Facts:
+    """Values of one file with the means to say where they stand."""
+
+    def __init__(self, directory: str, path: str) -> None:
+        self.directory = directory
+        self.path = path
+
+    def need(self, value: str, what: str, line: int, example: str) -> str:
+        if not value:
+            raise InvalidProject(
+                f"{self.path}:{line}: the project has no {what}", hint=f"write {example}"
+            )
+        return value
+
+    def need_version(self, value: str, line: int) -> str:
+        if not value:
+            raise InvalidProject(
+                f"{self.path}:{line}: the version is not written down here",
+                hint="give it with --version",
+            )
+        return value
+
+    def text(self, value: Data, what: str, line: int) -> str:
+        """A string; empty if there is none."""
+        if value is not None and not isinstance(value, str):
+            raise InvalidProject(f"{self.path}:{line}: {what} has to be a string")
+        return value or ""
+
+    def strings(self, value: Data, what: str, line: int) -> list[str]:
+        """A list of strings; empty if there is none."""
+        listed = value if isinstance(value, list) else []
+        found = [each for each in listed if isinstance(each, str)]
+        if (value is not None and not isinstance(value, list)) or len(found) < len(listed):
+            raise InvalidProject(f"{self.path}:{line}: {what} has to be a list of strings")
+        return found
+
+    def requirements(self, texts: Iterable[tuple[int, str]]) -> tuple[Requirement, ...]:
+        """Requirements, each with the line that it stands at."""
+        found = []
+        for line, text in texts:
+            try:
+                found.append(parse_requirement(text))
+            except ValueError as error:
+                raise InvalidProject(f"{self.path}:{line}: {error}") from None
+        return tuple(found)
+
+    def license_files(self, stated: Sequence[str]) -> tuple[str, ...]:
+        """Files or globs: the stated ones, else what is called so in the project's directory."""
+        called = sorted(
+            name for name in os.listdir(self.directory) if _LICENSE_FILE.fullmatch(name)
+        )
+        return tuple(stated or called)
+
+    def text_of(self, names: Sequence[str], line: int) -> str:
+        texts = []
+        for name in (each.strip() for each in names):
+            path = os.path.join(self.directory, name)
+            try:
+                texts.append(read_bytes_limited(path, _LIMIT).decode(errors="replace"))
+            except OSError as error:
+                raise InvalidProject(f"{self.path}:{line}: {name}: {error.strerror}") from None
+        return "\n".join(texts)
+
+    def attribute(self, dotted: str, package_dir: str, line: int) -> str:
+        """The string that a module assigns to a name, without running the module."""
+        dotted = dotted.strip()
+        module, _, name = dotted.rpartition(".")
+        base = os.path.join(self.directory, package_dir, *module.split("."))
+        for path in (f"{base}.py", f"{base}/__init__.py"):
+            if os.path.exists(path):
+                for node in _parsed(path).body:
+                    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+                        names = [each.id for each in node.targets if isinstance(each, ast.Name)]
+                        if name in names and isinstance(node.value.value, str):
+                            return node.value.value
+        raise InvalidProject(
+            f"{self.path}:{line}: nothing assigns a plain string to {dotted}",
+            hint="give the version with --version",
+        )
+
+    def wrong_cfg(self, error: configparser.Error) -> InvalidProject:
+        """The error of a file that is no setup.cfg; configparser tells the line in several ways."""
+        broken: list[tuple[int, str]] = getattr(error, "errors", [])
+        line = broken[0][0] if broken else getattr(error, "lineno", 1)
+        reason = re.sub(r"^.*\[line +\d+\]:? ?", "", " ".join(error.message.split()))
+        return InvalidProject(f"{self.path}:{line}: {reason}")
+
+
+def decoded(path: str) -> str:
+    """A file's text. Raises InvalidProject with the line of what is not UTF-8, and OSError."""
+    data = read_bytes_limited(path, _LIMIT)
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InvalidProject(f"{path}:{line}: it is not UTF-8 text") from None
+
+
+def one_line(text: str) -> str:
+    """A description as a spec's Summary has it: its first line, without a full stop."""
+    return (text.strip().splitlines() or [""])[0].strip().rstrip(".")
+
+
+def _parsed(path: str) -> ast.Module:
+    try:
+        return ast.parse(read_bytes_limited(path, _LIMIT))
+    except SyntaxError as error:
+        raise InvalidProject(f"{path}:{error.lineno or 1}: {error.msg}") from None
