@@ -16,7 +16,7 @@ from tests.support.standin_cache import fingerprint, made_once, say
 from tests.support.standin_definition import FILES, FOLDER
 from tests.support.standin_tree import tools
 
-from trilby.rpm import prebuilt
+from trilby.rpm import prebuilt, prebuilt_yaml
 from trilby.rpm.build import Source, build_in_tree
 from trilby.rpm.repo import KEY_NAME, Repository, make_repository
 from trilby.rpm.sign import sign
@@ -68,7 +68,7 @@ def _packages(release: str) -> prebuilt.Prebuilt:
     version = (release or kubernetes_version()).removeprefix("v")
     minor = ".".join(version.split(".")[:2])
     text = DEFINITION.read_text().replace("@VERSION@", version).replace("@MINOR@", minor)
-    packages = prebuilt.loads(text, str(DEFINITION))
+    packages = prebuilt_yaml.loads(text, str(DEFINITION))
     # A macro whose body loads the others while it is defined.
     return replace(packages, macros={**packages.macros, "with_systemd": f"1%{{load:{MACROS}}}"})
 

@@ -15,6 +15,8 @@ __all__ = ["Failure", "explain", "find_failure"]
 
 _PARSE: Final = re.compile(r"^error: (?:(?P<file>/\S+): )?line (?P<line>\d+): (?P<text>.*)$")
 _UNPARSED: Final = re.compile(r"^error: (?!Bad exit status|Failed build)(?P<text>.+)$")
+# Where a run of rpmbuild begins: in our logs, and in mock's.
+_RUN: Final = re.compile(r"^(?:\$ (?:env .* )?rpmbuild |ENTER \['do)")
 _EXIT: Final = re.compile(r"^error: Bad exit status from \S+ \((?P<section>%\w+)\)")
 _EXECUTING: Final = re.compile(r"^Executing\((?P<section>%\w+)\): ")
 _COMMAND: Final = re.compile(r"^\++ (?P<text>.+)$")
@@ -58,7 +60,7 @@ def explain(log: str, spec: str, log_path: str, status: int) -> RpmError:
 
 def find_failure(log: str, spec: Sequence[str]) -> Failure:
     """What failed, from the log of the last rpmbuild in it and the spec's lines."""
-    lines = log.splitlines()
+    lines = _of_the_last_run(log.splitlines())
     for number in range(len(lines) - 1, -1, -1):
         line = lines[number]
         if match := _EXIT.match(line):
@@ -67,12 +69,16 @@ def find_failure(log: str, spec: Sequence[str]) -> Failure:
             wanted = tuple(each.strip() for each in lines[number + 1 :] if each.startswith("\t"))
             where = _line_with(spec, wanted[0].split()[0]) if wanted else 0
             return Failure("requirements", where, "build requirements are missing", wanted)
-        if line.startswith("$ "):
-            break
     for line in lines:
         if match := _PARSE.match(line):
             return Failure("parse", int(match["line"]), match["text"], ())
     return _at_the_end(lines, spec)
+
+
+def _of_the_last_run(lines: Sequence[str]) -> Sequence[str]:
+    """The rounds before it ended as they should, with errors about what was not there yet."""
+    begins = [number for number, line in enumerate(lines) if _RUN.match(line)]
+    return lines[begins[-1] :] if begins else lines
 
 
 def _in_section(lines: Sequence[str], section: str, spec: Sequence[str]) -> Failure:
@@ -85,6 +91,7 @@ def _in_section(lines: Sequence[str], section: str, spec: Sequence[str]) -> Fail
     commands = [match["text"] for line in part if (match := _COMMAND.match(line))]
     commands = [text for text in commands if not text.startswith("RPM_EC=")]
     where = _line_with(spec, commands[-1], section) if commands else 0
+    where = where or (_line_beginning(spec, commands[-1].split()[0], section) if commands else 0)
     where = where or _line_with(spec, section)
     command = f" in `{_short(commands[-1])}`" if commands else ""
     return Failure(section, where, f"{section} failed{command}", _excerpt(part))
@@ -136,6 +143,18 @@ def _excerpt(part: Sequence[str]) -> tuple[str, ...]:
     told = [line for line in said[:-_SHOWN] if _TELLING.search(line)]
     tail = said[-_SHOWN:]
     return tuple([*told[-_TOLD:], "...", *tail] if told else tail)
+
+
+def _line_beginning(spec: Sequence[str], word: str, section: str) -> int:
+    """The only line of a section that begins with a word, 0 if there are none or several."""
+    part = ""
+    found = []
+    for number, line in enumerate(spec, 1):
+        first = (line.split() or [""])[0]
+        part = first if _HEADING.fullmatch(first) else part
+        if part == section and first == word:
+            found.append(number)
+    return found[0] if len(found) == 1 else 0
 
 
 def _line_with(spec: Sequence[str], text: str, section: str = "") -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from typing import Final
@@ -168,7 +169,7 @@ class BuildRoot:
     def _failed(self, words: Sequence[str], done: process.Completed, about: str) -> RpmError:
         said = (done.stderr or done.stdout).decode(errors="replace").strip()
         reason = "\n  ".join(problems(said) or said.splitlines()[-10:])
-        what = f"{about}: " if about else ""
+        what = f"{_at_line(about, reason)}: " if about else ""
         return MissingDependency(
             f"{what}dnf5 {words[0]} failed:\n  {reason}",
             hint=f"look into the repositories, or into {self.log}",
@@ -205,6 +206,16 @@ def problems(said: str) -> list[str]:
     if len(telling) > _TOLD:
         telling[_TOLD:] = [f"... and {len(telling) - _TOLD} more"]
     return telling
+
+
+def _at_line(spec: str, reason: str) -> str:
+    """The spec with the line that asks for what is missing; without, if the build itself asks."""
+    wanted = re.findall(r"(?:match for argument:|nothing provides) (\S+)", reason)
+    with open(spec, encoding="utf-8", errors="replace") as file:
+        for number, line in enumerate(file, 1):
+            if line.startswith("BuildRequires:") and any(name in line.split() for name in wanted):
+                return f"{spec}:{number}"
+    return spec
 
 
 def made_below(top: str) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from trilby.rpm import prebuilt
+from trilby.rpm import prebuilt, prebuilt_yaml
 from trilby.rpm.build import Source
 from trilby.rpm.errors import InvalidProject
 from trilby.rpm.project import Project, load_project
@@ -19,7 +19,7 @@ _YAML = (".yaml", ".yml")
 def spec_text(given: str, options: Options | None = None, *, template: str = "") -> str:
     """The spec of a project's directory or a prebuilt package's YAML; raises as prepare()."""
     if given.endswith(_YAML):
-        return prebuilt.render(prebuilt.load(given))
+        return prebuilt.render(prebuilt_yaml.load(given))
     return render_spec(_project(given, options), options, template=template)
 
 
@@ -42,11 +42,11 @@ def prepare(
     os.makedirs(directory, exist_ok=True)
     text = spec_text(given, options, template=template)
     if given.endswith(_YAML):
-        package = prebuilt.load(given)
+        package = prebuilt_yaml.load(given)
         top = f"{package.name}-{package.version}"
         archive = os.path.join(directory, f"{top}.tar.gz")
         folder = os.path.abspath(folder or os.path.dirname(os.path.abspath(given)))
-        prebuilt.check_folder(package, folder, given)
+        prebuilt_yaml.check_folder(package, folder, given)
         pack(folder, archive, top=top)
         return Source(_write(directory, f"{package.name}.spec", text), (archive,))
     project = _project(given, options)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.support.standin_kubernetes import MACROS
 
-from trilby.rpm import prebuilt
+from trilby.rpm import prebuilt, prebuilt_yaml
 from trilby.rpm.build import Built, Place, Source, build_in_root, build_in_tree, make_srpm
 from trilby.rpm.build_root import BuildRoot
 from trilby.rpm.errors import BuildFailed, InvalidSpec, MissingDependency
@@ -127,10 +127,21 @@ def test_units_have_scriptlets(where: str, tmp_path: Path, place: Place, work: P
 
 def test_a_tree_without_the_macros_says_so(tmp_path: Path, place: Place, work: Path) -> None:
     folder = greeter(tmp_path).parent
-    packages = prebuilt.loads(f"{PREBUILT}units: [greet.service]\n", "greeter.yaml")
+    packages = prebuilt_yaml.loads(f"{PREBUILT}units: [greet.service]\n", "g.yaml")
     spec = write(tmp_path / "greeter.spec", prebuilt.render(packages, folder=str(folder)))
     with pytest.raises(InvalidSpec, match="systemd-rpm-macros"):
         build_in_tree(Source(str(spec)), place.tools, str(work / "out"))
+
+
+def test_rounds_of_requirements_are_no_failure(hello: Path, place: Place, work: Path) -> None:
+    """The reason is the last rpmbuild's: those before ask for more, and call that an error."""
+    source = prepare(str(hello), str(work / "source"))
+    spec = Path(source.spec)
+    text = spec.read_text().replace("%{_bindir}/say-hello", "%{_bindir}/say-goodbye")
+    spec.write_text(text)
+    line = 1 + text.splitlines().index("%{_bindir}/say-goodbye")
+    with pytest.raises(BuildFailed, match=rf"\.spec:{line}: File not found: .*/say-goodbye"):
+        build_in_root(source, place, str(work / "out"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
@@ -208,7 +219,7 @@ def test_in_a_tree_of_tools(tmp_path: Path, tools: Tools, work: Path) -> None:
     [
         ("BuildArch", "BuildArhc", InvalidSpec, r":6: Unknown tag"),
         ("%description", "BuildRequires: nothing-of-this\n%description", MissingDependency,
-         r"nothing-of-this"),
+         r"\.spec:7: .*\n.*nothing-of-this"),
         ("true first", "true first", BuildFailed, r":16: %check failed in `false second`"),
         ("false second\n", "", None, ""),
         ("false second\n%files\n/usr/share/broken/", "%files", BuildFailed, r"unpackaged"),

@@ -143,6 +143,23 @@ def test_errors_begin_with_the_line(
     assert "/x/build.log" in error.hint
 
 
+@pytest.mark.parametrize(
+    "run", ["$ env HOME=/builddir rpmbuild -br", "ENTER ['do_with_status'](['rpmbuild -br'])"]
+)
+def test_rounds_before_the_last_do_not_count(run: str) -> None:
+    """Each of them ends with an error about what %generate_buildrequires asks for."""
+    found = find_failure(f"{run}\n{MISSING}{run}\n{NOT_FOUND}", SPEC)
+    assert (found.section, found.line) == ("%files", 20) and "hello.1" in found.reason
+    assert found.excerpt[0] == "" and len(found.excerpt) == 3
+
+
+def test_a_command_of_short_words_is_found_by_its_first(tmp_path: Path) -> None:
+    spec = ["%build", "for i in 1; do", "  cc -o x %{name}.c", "done", "%install", "cc"]
+    log = "Executing(%build): x\n+ cc -o x a.c\nerror: Bad exit status from /x (%build)\n"
+    assert find_failure(log, spec).line == 3
+    assert find_failure(log, [*spec[:3], "  cc", "done"]).line == 1
+
+
 def test_a_log_that_says_nothing(tmp_path: Path) -> None:
     path = tmp_path / "hello.spec"
     path.write_text("Name: hello\n")

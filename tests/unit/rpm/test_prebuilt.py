@@ -8,6 +8,7 @@ import pytest
 
 from trilby.rpm import prebuilt
 from trilby.rpm.errors import InvalidProject
+from trilby.rpm.prebuilt_yaml import loads
 from trilby.rpm.prepare import prepare
 
 TEXT = """\
@@ -37,7 +38,7 @@ packages:
 
 
 def test_spec() -> None:
-    spec = prebuilt.render(prebuilt.loads(TEXT, "hello.yaml"))
+    spec = prebuilt.render(loads(TEXT, "hello.yaml"))
     lines = spec.splitlines()
     for line in (
         "Name:           hello",
@@ -56,17 +57,17 @@ def test_spec() -> None:
 
 
 def test_units_and_scriptlets_are_one_scriptlet() -> None:
-    spec = prebuilt.render(prebuilt.loads(TEXT, "hello.yaml"))
+    spec = prebuilt.render(loads(TEXT, "hello.yaml"))
     assert "BuildRequires:  systemd-rpm-macros\n" in spec
     assert "\n%post\n%systemd_post hello.service\necho there\n" in spec
     assert "\n%preun\n%systemd_preun hello.service\n" in spec
     assert [spec.count(f"\n%{name}\n") for name in ("pre", "post", "preun", "postun")] == [1] * 4
     without = TEXT.replace("units: [hello.service]\n", "")
-    assert "systemd" not in prebuilt.render(prebuilt.loads(without, "hello.yaml"))
+    assert "systemd" not in prebuilt.render(loads(without, "hello.yaml"))
 
 
 def test_a_folder_is_read_in_place() -> None:
-    spec = prebuilt.render(prebuilt.loads(TEXT, "hello.yaml"), folder="/a folder")
+    spec = prebuilt.render(loads(TEXT, "hello.yaml"), folder="/a folder")
     assert 'cd "/a folder"' in spec
     assert "Source0" not in spec and "%autosetup" not in spec
 
@@ -91,20 +92,28 @@ def test_a_folder_is_read_in_place() -> None:
 def test_errors_say_where(old: str, new: str, message: str) -> None:
     assert old in TEXT
     with pytest.raises(InvalidProject, match=message):
-        prebuilt.loads(TEXT.replace(old, new, 1), "hello.yaml")
+        loads(TEXT.replace(old, new, 1), "hello.yaml")
 
 
 def test_what_the_folder_lacks_is_told_with_the_line(tmp_path: Path) -> None:
-    (tmp_path / "hello.yaml").write_text(TEXT)
+    (tmp_path / "hello.yaml").write_text(TEXT.replace("units:", "suggests:"))
     for missing, name in (
         ("hello.yaml:7: there is no usr/bin/hello", "usr/bin/hello"),
         ("hello.yaml:9: there is no conf/hello.conf", "conf/hello.conf"),
-        ("hello.yaml:21: there is no share", "share/file"),
+        ("hello.yaml:21: there is no directory share", "share/file"),
     ):
         with pytest.raises(InvalidProject, match=missing):
             prepare(str(tmp_path / "hello.yaml"), str(tmp_path / "out"))
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_text("")
+    (tmp_path / "hello.yaml").write_text(TEXT)
+    with pytest.raises(InvalidProject, match=r"yaml:13: no file is the unit hello\.service .*add"):
+        prepare(str(tmp_path / "hello.yaml"), str(tmp_path / "out"))
+    text = TEXT.replace(
+        "units:", "  - {path: /usr/lib/systemd/system/hello.service, source: x}\nunits:"
+    )
+    (tmp_path / "hello.yaml").write_text(text)
+    (tmp_path / "x").write_text("")
     assert prepare(str(tmp_path / "hello.yaml"), str(tmp_path / "out")).files
 
 

@@ -148,7 +148,9 @@ def watched(quiet: bool) -> Iterator[Progress]:
             task = bars.add_task("", total=None)
 
             def show(step: Step) -> None:
-                bars.console.print(f"{step.seconds:6.1f} s  {step.text()}", highlight=False)
+                bars.console.print(
+                    f"{step.seconds:6.1f} s  {step.text()}", highlight=False, markup=False
+                )
                 bars.update(task, description=step.title)
 
             yield show
