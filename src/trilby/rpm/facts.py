@@ -14,7 +14,7 @@ from trilby.rpm.requirement import Requirement, parse_requirement
 from trilby.system.files import read_bytes_limited
 from trilby.system.positions import Data
 
-__all__ = ["Facts", "decoded", "one_line"]
+__all__ = ["CfgFacts", "Facts", "decoded", "one_line"]
 
 _LIMIT: Final = 4 << 20
 # What backends take for licences when nobody says which files have them.
@@ -101,12 +101,51 @@ class Facts:
             hint="give the version with --version",
         )
 
-    def wrong_cfg(self, error: configparser.Error) -> InvalidProject:
-        """The error of a file that is no setup.cfg; configparser tells the line in several ways."""
-        broken: list[tuple[int, str]] = getattr(error, "errors", [])
-        line = broken[0][0] if broken else getattr(error, "lineno", 1)
-        reason = re.sub(r"^.*\[line +\d+\]:? ?", "", " ".join(error.message.split()))
-        return InvalidProject(f"{self.path}:{line}: {reason}")
+
+class CfgFacts(Facts):
+    """A setup.cfg. Raises InvalidProject with file and line if it is none, and OSError."""
+
+    def __init__(self, directory: str, path: str) -> None:
+        super().__init__(directory, path)
+        text = decoded(path)
+        self._lines = text.splitlines()
+        self._parser = configparser.ConfigParser(interpolation=None, delimiters=("=",))
+        try:
+            self._parser.read_string(text, path)
+        except configparser.Error as error:
+            # It tells the line in several ways, and tells file and line again.
+            broken: list[tuple[int, str]] = getattr(error, "errors", [])
+            line = broken[0][0] if broken else getattr(error, "lineno", 1)
+            reason = re.sub(r"^.*\[line +\d+\]:? ?", "", " ".join(error.message.split()))
+            raise InvalidProject(f"{path}:{line}: {reason}") from None
+
+    def keys(self, section: str) -> list[str]:
+        return self._parser.options(section) if self._parser.has_section(section) else []
+
+    def value(self, section: str, key: str) -> str:
+        """What a key says; empty if it is not there."""
+        return self._parser.get(section, key, fallback="").strip()
+
+    def lines(self, section: str, key: str) -> list[str]:
+        value = self.value(section, key)
+        return [line.strip() for line in value.splitlines() if line.strip()]
+
+    def words(self, section: str, key: str) -> list[str]:
+        return self.value(section, key).replace(",", " ").split()
+
+    def line(self, key: str, item: str = "") -> int:
+        """Where a key stands, or one of the lines that its value has; 1 if it is not found."""
+        found = 0
+        for number, line in enumerate(self._lines, 1):
+            if not found and re.match(rf"{re.escape(key)}\s*=", line):
+                found = number
+            if found and (not item or item in line):
+                return number
+        return found or 1
+
+    def required(self, section: str, key: str) -> tuple[Requirement, ...]:
+        texts = self.lines(section, key)
+        return self.requirements([(self.line(key, text), text) for text in texts])
 
 
 def decoded(path: str) -> str:

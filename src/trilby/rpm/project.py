@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import msgspec
 
 from trilby.rpm.errors import InvalidProject
-from trilby.rpm.facts import Facts, decoded, one_line
+from trilby.rpm.facts import CfgFacts, Facts, one_line
 from trilby.rpm.modules import Stated, modules_of, stated_in_pyproject, stated_in_setup_cfg
 from trilby.rpm.requirement import Requirement, normalized
 from trilby.system.positions import Data, Positions, toml_load
@@ -75,75 +75,50 @@ def load_project(directory: str | os.PathLike[str], *, version: str = "") -> Pro
 
 
 def _from_setup_cfg(directory: str, path: str, known: str, backend: tuple[str, ...]) -> Project:
-    import configparser
-
-    facts = Facts(directory, path)
-    parser = configparser.ConfigParser(interpolation=None, delimiters=("=",))
-    text = decoded(path)
-    try:
-        parser.read_string(text, path)
-    except configparser.Error as error:
-        raise facts.wrong_cfg(error) from None
-    lines = text.splitlines()
-
-    def value(section: str, key: str) -> str:
-        return parser.get(section, key, fallback="").strip()
-
-    def items(section: str, key: str) -> list[str]:
-        return [line.strip() for line in value(section, key).splitlines() if line.strip()]
-
-    def line_of(key: str) -> int:
-        found = (n for n, line in enumerate(lines, 1) if re.match(rf"{re.escape(key)}\s*=", line))
-        return next(found, 1)
-
-    def requirements(section: str, key: str) -> tuple[Requirement, ...]:
-        return facts.requirements([(line_of(key), text) for text in items(section, key)])
+    cfg = CfgFacts(directory, path)
+    package_dir = _root_of(cfg.value("options", "package_dir"))
+    package_dir = package_dir or cfg.value("options.packages.find", "where").strip("./")
 
     def looked_up(key: str) -> str:
-        found = value("metadata", key)
+        """What a key says, what the files say that it names, or a module's attribute."""
+        found = cfg.value("metadata", key)
         if found.startswith("file:"):
-            names = found.removeprefix("file:").split(",")
-            return facts.text_of(names, line_of(key)).strip()
+            return cfg.text_of(found.removeprefix("file:").split(","), cfg.line(key)).strip()
         if found.startswith("attr:"):
-            return facts.attribute(found.removeprefix("attr:"), package_dir, line_of(key))
+            return cfg.attribute(found.removeprefix("attr:"), package_dir, cfg.line(key))
         return found
 
-    def listed(section: str, key: str) -> list[str]:
-        return value(section, key).replace(",", " ").split()
+    def needed(key: str) -> str:
+        value = one_line(cfg.value("metadata", key))
+        return cfg.need(value, key, 1, f"{key} = {key.upper()} below [metadata]")
 
-    package_dir = _root_of(value("options", "package_dir"))
-    package_dir = package_dir or value("options.packages.find", "where").strip("./")
     extras = "options.extras_require"
-    named = parser.options(extras) if parser.has_section(extras) else []
-    scripts: dict[str, str] = {}
-    for kind in ("console_scripts", "gui_scripts"):
-        for entry in items("options.entry_points", kind):
-            script, _, target = entry.partition("=")
-            scripts[script.strip()] = target.strip()
-    readme = value("metadata", "long_description")
+    entries = [
+        entry.partition("=")
+        for kind in ("console_scripts", "gui_scripts")
+        for entry in cfg.lines("options.entry_points", kind)
+    ]
+    readme = cfg.value("metadata", "long_description")
     return Project(
         directory=directory,
         source=path,
-        name=facts.need(value("metadata", "name"), "name", 1, "name = NAME below [metadata]"),
-        version=known or facts.need_version(looked_up("version"), line_of("version")),
-        summary=facts.need(
-            one_line(value("metadata", "description")),
-            "description",
-            1,
-            "description = TEXT below [metadata]",
-        ),
-        license=value("metadata", "license"),
-        license_files=facts.license_files(listed("metadata", "license_files")),
+        name=needed("name"),
+        version=known or cfg.need_version(looked_up("version"), cfg.line("version")),
+        summary=needed("description"),
+        license=cfg.value("metadata", "license"),
+        license_files=cfg.license_files(cfg.words("metadata", "license_files")),
         description=looked_up("long_description"),
-        url=value("metadata", "url"),
-        python_requires=value("options", "python_requires"),
-        requires=requirements("options", "install_requires"),
-        extras={name: requirements(extras, name) for name in named},
-        scripts=scripts,
+        url=cfg.value("metadata", "url"),
+        python_requires=cfg.value("options", "python_requires"),
+        requires=cfg.required("options", "install_requires"),
+        extras={name: cfg.required(extras, name) for name in cfg.keys(extras)},
+        scripts={name.strip(): target.strip() for name, _, target in entries},
         package_dir=package_dir,
         readme=readme.removeprefix("file:").split(",")[0].strip() if "file:" in readme else "",
         backend=backend,
-        stated=stated_in_setup_cfg(listed("options", "packages"), listed("options", "py_modules")),
+        stated=stated_in_setup_cfg(
+            cfg.words("options", "packages"), cfg.words("options", "py_modules")
+        ),
     )
 
 

@@ -101,7 +101,7 @@ def test_a_version_that_only_a_tool_knows(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("rich >= 13", "rich >=", r"setup\.cfg:12: .*rich >="),
+        ("rich >= 13", "rich >=", r"setup\.cfg:14: .*rich >="),
         ("name = Say-Hello", "", r"setup\.cfg:1: the project has no name"),
         ("[options]", "[options", r"setup\.cfg:9:"),
         ("attr: hello.__version__", "attr: hello.__wrong__", "plain string to hello.__wrong__"),
