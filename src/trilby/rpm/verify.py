@@ -16,12 +16,13 @@ from trilby.rpm.tools import HOST, Inside, Tools
 __all__ = ["Verdict", "verify", "verify_metadata"]
 
 _SIGNATURE: Final = re.compile(r"(?i)\bsignature\b.*\bkey (?:ID|fingerprint):? ([0-9a-f]+)")
+_OTHERS: Final = re.compile(r"(?i)\bkey (?:ID|fingerprint):? ([0-9a-f]+): NOKEY$")
 
 
 class Verdict(msgspec.Struct, frozen=True):
     """One package, or the metadata of a repository: ``digests`` and ``signed`` say what holds.
 
-    ``key`` is the signer's fingerprint or ID, ``reason`` is rpm's own text of what does not hold.
+    ``key`` is the signer's fingerprint or ID, ``reason`` says what does not hold, in rpm's words.
     """
 
     path: str
@@ -68,13 +69,24 @@ def _one(path: str, database: list[str], shared: tuple[str, ...], tools: Tools) 
     digests = [line for line in checks if "digest" in line.lower()]
     signatures = [line for line in checks if "signature" in line.lower()]
     found = next((match for line in signatures if (match := _SIGNATURE.search(line))), None)
+    signed = done.returncode == 0 and any(line.endswith(": OK") for line in signatures)
     return Verdict(
         path=path,
         digests=bool(digests) and not any("digest" in line.lower() for line in bad),
-        signed=done.returncode == 0 and any(line.endswith(": OK") for line in signatures),
+        signed=signed,
         key=found[1].upper() if found else "",
-        reason="; ".join(bad) if bad or done.returncode == 0 else (lines[-1] if lines else ""),
+        reason=_reason(checks, bad) if done.returncode or not signed else "",
     )
+
+
+def _reason(checks: Sequence[str], bad: Sequence[str]) -> str:
+    """rpm tells of every kind of digest and signature that there may be; this is what counts."""
+    if not checks:
+        return "it is no package"
+    wrong = [line for line in bad if not line.endswith(": NOTFOUND")]
+    if others := [match[1] for line in wrong if (match := _OTHERS.search(line))]:
+        return f"it is signed with another key, {others[0].upper()}"
+    return "; ".join(wrong) or "it is not signed"
 
 
 def verify_metadata(directory: str, key: str, *, tools: Tools = HOST) -> Verdict:
@@ -89,7 +101,7 @@ def verify_metadata(directory: str, key: str, *, tools: Tools = HOST) -> Verdict
         raise NotVerified(f"{directory} is no repository", hint="make it one: trilby rpm repo")
     changed = list(_changed(folder, path))
     if not os.path.isfile(path + ".asc"):
-        return Verdict(path, not changed, False, reason="; ".join([*changed, "no signature"]))
+        return Verdict(path, not changed, False, reason="; ".join([*changed, "it is not signed"]))
     key = os.path.abspath(key)
     with tempfile.TemporaryDirectory(prefix="trilby-rpm-") as home:
         inside = Inside(shared=(home, folder, os.path.dirname(key)), env={"GNUPGHOME": home})

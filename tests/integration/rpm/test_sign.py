@@ -49,6 +49,7 @@ def test_sign_and_verify(built: Built, key: SigningKey, tools: Tools, work: Path
     export_key(key, public, tools=tools)
     (before,) = verify(built.packages, public, tools=tools)
     assert (before.digests, before.signed, before.good) == (True, False, False)
+    assert before.reason == "it is not signed"
     sign(built.packages, key, tools=tools)
     sign(built.packages, key, tools=tools)  # the signature is replaced
     (after,) = verify(built.packages, public, tools=tools)
@@ -64,13 +65,18 @@ def test_another_key_and_changed_bytes(
     public, others = str(work / "public.asc"), str(work / "others.asc")
     export_key(key, public, tools=tools)
     export_key(other, others, tools=tools)
-    assert not verify(built.packages, others, tools=tools)[0].signed
+    stranger = verify(built.packages, others, tools=tools)[0]
+    assert not stranger.signed and stranger.reason.startswith("it is signed with another key, ")
+    assert stranger.reason.endswith(stranger.key)
     changed = work / "changed.rpm"
     shutil.copy(built.packages[0], changed)
     data = bytearray(changed.read_bytes())
     data[-20] ^= 1
     changed.write_bytes(data)
-    assert not verify([str(changed)], public, tools=tools)[0].digests
+    found = verify([str(changed)], public, tools=tools)[0]
+    assert not found.digests and "digest: BAD" in found.reason and "NOTFOUND" not in found.reason
+    changed.write_text("no package\n")
+    assert verify([str(changed)], public, tools=tools)[0].reason == "it is no package"
 
 
 def test_dnf_takes_what_is_signed_and_nothing_else(
@@ -105,7 +111,7 @@ def test_metadata(built: Built, key: SigningKey, tools: Tools, work: Path) -> No
     export_key(key, public, tools=tools)
     export_key(make_key(str(work / "other"), WHO, how=key.how, tools=tools), others, tools=tools)
     make_repository(str(folder), tools=tools)
-    assert verify_metadata(str(folder), public, tools=tools).reason == "no signature"
+    assert verify_metadata(str(folder), public, tools=tools).reason == "it is not signed"
     make_repository(str(folder), tools=tools, key=key)
     found = verify_metadata(str(folder), public, tools=tools)
     assert found.good and found.key == key.fingerprint

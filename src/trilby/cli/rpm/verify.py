@@ -9,7 +9,6 @@ import msgspec
 
 from trilby.cli.output import Column, print_rows
 from trilby.cli.rpm.options import packages_of, tools_of, tools_option
-from trilby.errors import TrilbyError
 
 
 @click.command("verify", epilog="Example: trilby rpm verify --key ~/keys/public.asc build/rpms")
@@ -35,13 +34,10 @@ def command(paths: tuple[str, ...], key: str, tools: str, format: str) -> None:
     columns: list[Column[Verdict]] = [
         Column("PACKAGE", "Package", lambda each: os.path.basename(each.path)),
         Column("DIGESTS", "Digests", lambda each: "ok" if each.digests else "bad"),
-        Column("SIGNATURE", "Signature", lambda each: "ok" if each.signed else "none or bad"),
+        Column("SIGNATURE", "Signature", lambda each: "ok" if each.signed else "no"),
         Column("KEY", "Key", lambda each: each.key),
     ]
     print_rows(found, columns, format=format, json=msgspec.to_builtins)
-    bad: TrilbyError | None = None
-    for each in found:
-        if not each.good:
-            bad = NotVerified(f"{each.path}: {each.reason or 'there is no signature'}")
-    if bad is not None:
-        raise bad
+    bad = [f"{each.path}: {each.reason}" for each in found if not each.good]
+    if bad:
+        raise NotVerified("\n  ".join([f"{len(bad)} of {len(found)} are not as signed:", *bad]))
