@@ -12,9 +12,9 @@ from typing import Final
 from trilby.rpm.errors import InvalidProject
 from trilby.rpm.requirement import Requirement, parse_requirement
 from trilby.system.files import read_bytes_limited
-from trilby.system.positions import Data
+from trilby.system.positions import Data, Positions
 
-__all__ = ["CfgFacts", "Facts", "decoded", "one_line"]
+__all__ = ["CfgFacts", "Facts", "TomlFacts", "decoded", "one_line"]
 
 _LIMIT: Final = 4 << 20
 # What backends take for licences when nobody says which files have them.
@@ -90,16 +90,49 @@ class Facts:
         module, _, name = dotted.rpartition(".")
         base = os.path.join(self.directory, package_dir, *module.split("."))
         for path in (f"{base}.py", f"{base}/__init__.py"):
-            if os.path.exists(path):
-                for node in _parsed(path).body:
-                    if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
-                        names = [each.id for each in node.targets if isinstance(each, ast.Name)]
-                        if name in names and isinstance(node.value.value, str):
-                            return node.value.value
+            if os.path.exists(path) and (found := self.assigned(path, name)):
+                return found
         raise InvalidProject(
             f"{self.path}:{line}: nothing assigns a plain string to {dotted}",
             hint="give the version with --version",
         )
+
+    def assigned(self, path: str, name: str) -> str:
+        """The string that a file of the project assigns to a name; empty if there is none."""
+        path = os.path.join(self.directory, path)
+        for node in _parsed(path).body if os.path.isfile(path) else ():
+            if isinstance(node, ast.Assign):
+                targets = node.targets
+            elif isinstance(node, ast.AnnAssign):
+                targets = [node.target]
+            else:
+                continue
+            names = [each.id for each in targets if isinstance(each, ast.Name)]
+            if name in names and isinstance(node.value, ast.Constant):
+                return node.value.value if isinstance(node.value.value, str) else ""
+        return ""
+
+    def docstring(self, path: str) -> str:
+        """The first line of a module's docstring; empty if there is none."""
+        return one_line(ast.get_docstring(_parsed(os.path.join(self.directory, path))) or "")
+
+
+class TomlFacts(Facts):
+    """A table of a pyproject.toml; ``keys`` are the table's."""
+
+    def __init__(self, directory: str, positions: Positions, keys: tuple[str, ...]) -> None:
+        super().__init__(directory, positions.path)
+        self._positions = positions
+        self._keys = keys
+
+    def line(self, *keys: str | int) -> int:
+        """Where a key of the table stands, or the table."""
+        return self._positions.line((*self._keys, *keys)) or 1
+
+    def required(self, value: Data, *keys: str) -> tuple[Requirement, ...]:
+        """The requirements that ``value``, what ``keys`` say, is a list of."""
+        texts = self.strings(value, ".".join(keys), self.line(*keys))
+        return self.requirements([(self.line(*keys, n), each) for n, each in enumerate(texts)])
 
 
 class CfgFacts(Facts):

@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from trilby.rpm.computed import at, strings_of
 from trilby.system.positions import Data
 
 __all__ = ["Stated", "modules_of", "stated_in_pyproject", "stated_in_setup_cfg"]
@@ -76,31 +77,23 @@ def stated_in_setup_cfg(packages: Sequence[str], modules: Sequence[str]) -> Stat
 
 def stated_in_pyproject(data: dict[str, Data]) -> Stated:
     """What the tables of the backends say."""
-    setuptools = _at(data, "tool", "setuptools")
+    setuptools = at(data, "tool", "setuptools")
     if isinstance(setuptools, dict):
         places = setuptools.get("package-dir")
         place = places.get("") if isinstance(places, dict) else ""
-        where = _strings(_at(data, "tool", "setuptools", "packages", "find", "where"))
-        names = _strings(setuptools.get("packages")) + _strings(setuptools.get("py-modules"))
+        where = strings_of(at(data, "tool", "setuptools", "packages", "find", "where"))
+        names = strings_of(setuptools.get("packages")) + strings_of(setuptools.get("py-modules"))
         place = place if isinstance(place, str) and place else "".join(where[:1])
         return Stated(tuple(names), "" if place == "." else place, every=not names)
-    paths = _strings(_at(data, "tool", "hatch", "build", "targets", "wheel", "packages"))
+    paths = strings_of(at(data, "tool", "hatch", "build", "targets", "wheel", "packages"))
     names = [os.path.basename(path.rstrip("/")) for path in paths]
     for keys in (("flit", "module", "name"), ("maturin", "module-name")):
-        name = _at(data, "tool", *keys)
+        name = at(data, "tool", *keys)
         names += [name] if isinstance(name, str) else []
-    listed = _at(data, "tool", "poetry", "packages")
+    name = at(data, "tool", "flit", "metadata", "module")
+    names += [name] if isinstance(name, str) and not names else []
+    listed = at(data, "tool", "poetry", "packages")
     for each in listed if isinstance(listed, list) else ():
-        include = _at(each, "include")
+        include = at(each, "include")
         names += [include.split("/")[0]] if isinstance(include, str) else []
     return Stated(tuple(names))
-
-
-def _at(value: Data, *keys: str) -> Data:
-    for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
-
-
-def _strings(value: Data) -> list[str]:
-    return [each for each in value if isinstance(each, str)] if isinstance(value, list) else []

@@ -12,11 +12,14 @@ from collections.abc import Mapping
 
 import msgspec
 
+from trilby.rpm.computed import Computed, at, strings_of
 from trilby.rpm.errors import InvalidProject
-from trilby.rpm.facts import CfgFacts, Facts, one_line
+from trilby.rpm.facts import CfgFacts, TomlFacts, one_line
+from trilby.rpm.legacy import as_project
+from trilby.rpm.licenses import spdx
 from trilby.rpm.modules import Stated, modules_of, stated_in_pyproject, stated_in_setup_cfg
 from trilby.rpm.requirement import Requirement, normalized
-from trilby.system.positions import Data, Positions, toml_load
+from trilby.system.positions import Data, toml_load
 
 __all__ = ["Project", "load_project"]
 
@@ -49,8 +52,7 @@ class Project(msgspec.Struct, frozen=True, kw_only=True):
 
     def packages(self) -> tuple[str, ...]:
         """The names that the project puts at the top of site-packages; empty if nothing tells."""
-        name = normalized(self.name).replace("-", "_")
-        return modules_of(self.directory, self.package_dir, name, self.stated)
+        return modules_of(self.directory, self.package_dir, _module(self.name), self.stated)
 
 
 def load_project(directory: str | os.PathLike[str], *, version: str = "") -> Project:
@@ -63,8 +65,12 @@ def load_project(directory: str | os.PathLike[str], *, version: str = "") -> Pro
     data: dict[str, Data] = {}
     if os.path.exists(toml):
         data, positions = toml_load(toml)
-        if isinstance(data.get("project"), dict):
-            return _from_pyproject(where, toml, data, positions, version)
+        table = data.get("project")
+        legacy, keys = as_project(data)
+        if isinstance(table, dict) and ("name" in table or not legacy):
+            legacy, keys = table, ("project",)
+        if keys:
+            return _from_pyproject(TomlFacts(where, positions, keys), data, legacy, version)
     cfg = os.path.join(where, "setup.cfg")
     if os.path.exists(cfg):
         return _from_setup_cfg(where, cfg, version, _backend(data))
@@ -105,7 +111,7 @@ def _from_setup_cfg(directory: str, path: str, known: str, backend: tuple[str, .
         name=needed("name"),
         version=known or cfg.need_version(looked_up("version"), cfg.line("version")),
         summary=needed("description"),
-        license=cfg.value("metadata", "license"),
+        license=spdx(cfg.value("metadata", "license"), cfg.lines("metadata", "classifiers")),
         license_files=cfg.license_files(cfg.words("metadata", "license_files")),
         description=looked_up("long_description"),
         url=cfg.value("metadata", "url"),
@@ -132,96 +138,81 @@ def _root_of(package_dir: str) -> str:
 
 
 def _from_pyproject(
-    directory: str, path: str, data: dict[str, Data], positions: Positions, known: str
+    facts: TomlFacts, data: dict[str, Data], table: dict[str, Data], known: str
 ) -> Project:
-    facts = Facts(directory, path)
-    table = data["project"]
-    assert isinstance(table, dict)
-
-    def line(*keys: str | int) -> int:
-        return positions.line(("project", *keys)) or 1
+    """Of ``table``, in the words of PEP 621, wherever in the file it stands."""
 
     def text(key: str) -> str:
-        return facts.text(table.get(key), f"project.{key}", line(key))
-
-    def requirements(value: Data, *keys: str) -> tuple[Requirement, ...]:
-        texts = facts.strings(value, ".".join(("project", *keys)), line(*keys))
-        return facts.requirements([(line(*keys, n), each) for n, each in enumerate(texts)])
+        return facts.text(table.get(key), key, facts.line(key))
 
     stated = stated_in_pyproject(data)
-    package_dir = stated.place or ("src" if os.path.isdir(os.path.join(directory, "src")) else "")
-    version = known or text("version")
-    extras = table.get("optional-dependencies")
+    source = "src" if os.path.isdir(os.path.join(facts.directory, "src")) else ""
+    place = stated.place or source
+    name = facts.need(text("name"), "name", facts.line("name"), 'name = "NAME" there')
+    modules = modules_of(facts.directory, place, _module(name), stated)
+    computed = Computed(facts, data, place, modules)
+    summary = one_line(text("description")) or computed.summary()
     readme = table.get("readme")
     readme = readme.get("file") if isinstance(readme, dict) else readme
+    readme = readme if isinstance(readme, str) else ""
+    license_files = table.get("license-files")
     return Project(
-        directory=directory,
-        source=path,
-        name=facts.need(text("name"), "name", line("name"), 'name = "NAME" below [project]'),
-        version=version or _dynamic_version(facts, data, package_dir, line("dynamic")),
+        directory=facts.directory,
+        source=facts.path,
+        name=name,
+        version=known or text("version") or computed.version(facts.line("dynamic")),
         summary=facts.need(
-            one_line(text("description")),
-            "description",
-            line("description"),
-            'description = "TEXT" below [project]',
+            summary, "description", facts.line("description"), 'description = "TEXT" there'
         ),
-        license=_license(table.get("license")),
+        license=spdx(
+            _license(table) or computed.pkg_info("License-Expression"),
+            strings_of(table.get("classifiers")),
+        ),
         license_files=facts.license_files(
-            facts.strings(
-                table.get("license-files"), "project.license-files", line("license-files")
-            )
+            facts.strings(license_files, "license-files", facts.line("license-files"))
         ),
-        description=facts.text_of([readme], line("readme")) if isinstance(readme, str) else "",
+        description=facts.text_of([readme], facts.line("readme")) if readme else "",
         url=_homepage(table.get("urls")),
         python_requires=text("requires-python"),
-        requires=requirements(table.get("dependencies"), "dependencies"),
+        requires=facts.required(table.get("dependencies"), "dependencies"),
         extras={
-            name: requirements(texts, "optional-dependencies", name)
-            for name, texts in (extras if isinstance(extras, dict) else {}).items()
+            extra: facts.required(texts, "optional-dependencies", extra)
+            for extra, texts in _table(table, "optional-dependencies").items()
         },
-        scripts=_scripts(table),
-        package_dir=package_dir,
-        readme=readme if isinstance(readme, str) else "",
+        scripts={
+            script: target
+            for kind in ("scripts", "gui-scripts")
+            for script, target in _table(table, kind).items()
+            if isinstance(target, str)
+        },
+        package_dir=place,
+        readme=readme,
         backend=_backend(data),
         stated=stated,
     )
 
 
-def _scripts(table: dict[str, Data]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for kind in ("scripts", "gui-scripts"):
-        named = table.get(kind)
-        for name, target in (named if isinstance(named, dict) else {}).items():
-            if isinstance(target, str):
-                found[name] = target
-    return found
+def _module(name: str) -> str:
+    """What a module of the project's name is called."""
+    return normalized(name).replace("-", "_")
+
+
+def _table(table: dict[str, Data], key: str) -> dict[str, Data]:
+    found = table.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _license(table: dict[str, Data]) -> str:
+    value = table.get("license")
+    if isinstance(value, dict):
+        value = value.get("text")
+    return value if isinstance(value, str) else ""
 
 
 def _backend(data: dict[str, Data]) -> tuple[str, ...]:
     """The distributions that the build requires, their names normalized."""
-    system = data.get("build-system")
-    listed = system.get("requires") if isinstance(system, dict) else None
-    texts = [each for each in listed if isinstance(each, str)] if isinstance(listed, list) else []
+    texts = strings_of(at(data, "build-system", "requires"))
     return tuple(normalized(re.split(r"[\s<>=!~;\[(@]", text)[0]) for text in texts)
-
-
-def _dynamic_version(facts: Facts, data: dict[str, Data], package_dir: str, line: int) -> str:
-    """setuptools' ``[tool.setuptools.dynamic] version``."""
-    found: Data = data
-    for key in ("tool", "setuptools", "dynamic", "version"):
-        found = found.get(key) if isinstance(found, dict) else None
-    if isinstance(found, dict):
-        if isinstance(attribute := found.get("attr"), str):
-            return facts.attribute(attribute, package_dir, line)
-        if isinstance(file := found.get("file"), str):
-            return facts.text_of([file], line).strip()
-    return facts.need_version("", line)
-
-
-def _license(value: Data) -> str:
-    if isinstance(value, dict):
-        value = value.get("text")
-    return value if isinstance(value, str) else ""
 
 
 def _homepage(value: Data) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from trilby.rpm.errors import InvalidProject
+from trilby.rpm.licenses import spdx
 from trilby.rpm.project import load_project
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -121,8 +122,8 @@ def test_errors_say_where(tmp_path: Path, old: str, new: str, message: str) -> N
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('name = "say-hello"', "name = 5", r"toml:5: project.name has to be a string"),
-        ('["rich >= 13"]', '"rich"', r"toml:9: project.dependencies has to be a list"),
+        ('name = "say-hello"', "name = 5", r"toml:5: name has to be a string"),
+        ('["rich >= 13"]', '"rich"', r"toml:9: dependencies has to be a list"),
         ('["rich >= 13"]', '[\n  "rich",\n  "x >> 2",\n]', r"toml:11: .*'>> 2'"),
         ('test = ["pytest"]', 'test = ["pytest"]\nbad = ["x >> 2"]', r"toml:14: .*'>> 2'"),
         ('description = "Says hello"\n', "", r"toml:4: the project has no description .*write"),
@@ -147,6 +148,99 @@ def test_a_version_that_setup_cfg_does_not_say(tmp_path: Path) -> None:
     with pytest.raises(InvalidProject, match=r"setup\.cfg:1: .*--version"):
         load_project(tmp_path)
     assert load_project(tmp_path, version="9").version == "9"
+
+
+@pytest.mark.parametrize(
+    ("table", "files"),
+    [
+        ('[tool.hatch.version]\npath = "src/hello/about.py"\n',
+         {"src/hello/about.py": 'VERSION: str = "7.1"\n', "src/hello/__init__.py": ""}),
+        ("", {"hello.py": '"""Greets.\n\nMore.\n"""\n__version__ = "7.1"\n'}),
+        ("", {"PKG-INFO": "Metadata-Version: 2.1\nVersion: 7.1\nSummary: Greets\n\nMore.\n"}),
+    ],
+)  # fmt: skip
+def test_what_backends_compute_is_looked_up(
+    tmp_path: Path, table: str, files: dict[str, str]
+) -> None:
+    """hatch's file, flit's module, and what a source distribution has of all of them."""
+    head = '[project]\nname = "hello"\ndynamic = ["version", "description"]\n'
+    if "src/hello/about.py" in files:
+        head += 'description = "Greets"\n'
+    found = load_project(make(tmp_path, {"pyproject.toml": head + table, **files}))
+    assert (found.version, found.summary) == ("7.1", "Greets")
+
+
+def test_tables_of_poetry(tmp_path: Path) -> None:
+    text = """\
+[tool.poetry]
+name = "thing"
+version = "1.2"
+description = "Is a thing"
+license = "MIT License"
+homepage = "https://example.org/thing"
+[tool.poetry.dependencies]
+python = "^3.9"
+click = "^8.1"
+old = "^0.2.3"
+rich = {version = "~13.2", extras = ["a"], markers = "os_name == 'nt'"}
+left-out = {version = "*", optional = true}
+any = "*"
+exact = "2.0"
+both = ">=1,<3"
+[tool.poetry.scripts]
+thing = "thing:main"
+"""
+    make(tmp_path, {"pyproject.toml": text, "thing/__init__.py": "", "other/x.py": ""})
+    found = load_project(tmp_path)
+    assert (found.name, found.version, found.license) == ("thing", "1.2", "MIT")
+    assert (found.python_requires, found.url) == (">=3.9,<4", "https://example.org/thing")
+    assert (found.packages(), found.scripts) == (("thing",), {"thing": "thing:main"})
+    written = {
+        each.name: ",".join(f"{operator}{version}" for operator, version in each.clauses)
+        for each in found.requires
+    }
+    assert written == {"click": ">=8.1,<9", "old": ">=0.2.3,<0.3", "rich": ">=13.2,<13.3",
+                       "any": "", "exact": "==2.0", "both": ">=1,<3"}  # fmt: skip
+    rich = next(each for each in found.requires if each.name == "rich")
+    assert (rich.extras, rich.marker) == (("a",), "os_name == 'nt'")
+    make(tmp_path, {"pyproject.toml": text.replace('version = "1.2"', "version = 1.2")})
+    with pytest.raises(InvalidProject, match=r"toml:3: version has to be a string"):
+        load_project(tmp_path)
+
+
+def test_tables_of_flit(tmp_path: Path) -> None:
+    text = """\
+[tool.flit.metadata]
+module = "thing"
+home-page = "https://example.org/thing"
+requires = ["click >= 8"]
+classifiers = ["License :: OSI Approved :: ISC License (ISCL)"]
+[tool.flit.scripts]
+thing = "thing:main"
+"""
+    module = '"""Is a thing."""\n__version__ = "1.2"\n'
+    found = load_project(make(tmp_path, {"pyproject.toml": text, "thing.py": module}))
+    assert (found.name, found.version, found.summary) == ("thing", "1.2", "Is a thing")
+    assert (found.license, found.url) == ("ISC", "https://example.org/thing")
+    assert (found.packages(), found.scripts) == (("thing",), {"thing": "thing:main"})
+
+
+@pytest.mark.parametrize(
+    ("text", "classifier", "expression"),
+    [
+        ("MIT", "", "MIT"),
+        ("MIT License", "", "MIT"),
+        ("GPL-2.0-or-later WITH Classpath-exception-2.0", "", None),
+        ("(MIT OR Apache-2.0)", "", None),
+        ("", "License :: OSI Approved :: Apache Software License", "Apache-2.0"),
+        ("A whole text.\nOf two lines.", "License :: OSI Approved :: MIT License", "MIT"),
+        ("A whole text.\nOf two lines.", "", ""),
+        ("", "License :: OSI Approved :: BSD License", ""),
+        ("Our own terms", "", None),
+    ],
+)
+def test_licences_are_expressions(text: str, classifier: str, expression: str | None) -> None:
+    assert spdx(text, [classifier]) == (text if expression is None else expression)
 
 
 def test_what_is_no_text(tmp_path: Path) -> None:
