@@ -17,6 +17,7 @@ from trilby.system.errors import TreeBusy
 from trilby.system.files import Fd, remove_tree
 from trilby.system.mounts import (
     BindMount,
+    MountEntry,
     OverlayMount,
     Plan,
     Propagation,
@@ -266,6 +267,48 @@ def test_remove_tree_refuses_mounts_and_touches_nothing(work: Path) -> None:
         assert sorted(os.listdir(tree)) == ["a", "z"]
     remove_tree(tree)
     assert os.listdir(other) == ["precious"]
+
+
+@pytest.mark.parametrize("entries", [3, 200])
+@pytest.mark.parametrize("place", ["tree", "tree/z/file", "tree/z/folder"])
+def test_remove_tree_refuses_every_kind_of_mount_in_small_and_large_trees(
+    work: Path, entries: int, place: str
+) -> None:
+    tree = work / "tree"
+    for path in (tree / "z/folder", work / "other"):
+        path.mkdir(parents=True)
+    for path in (tree / "z/file", work / "else", *(tree / f"a{i}" for i in range(entries))):
+        path.touch()
+    target = work / place
+    # Of the tree on itself, too: then even its inode number is the same.
+    source = work / ("else" if target.is_file() else "other") if target != tree else tree
+    with Plan([BindMount(str(source), str(target))]):
+        with pytest.raises(TreeBusy, match=f"{target} is a mount point"):
+            remove_tree(tree)
+        assert len(os.listdir(tree)) == entries + 1
+    remove_tree(tree)
+    assert not tree.exists()
+
+
+def test_remove_tree_reads_the_mount_table_for_large_trees_only(
+    work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full node's table has hundreds of lines, and a pod's end removes some small trees."""
+    read: list[object] = []
+
+    def counted(*args: str, resolve: bool) -> list[MountEntry]:
+        read.append(args)
+        return list_mounts(*args, resolve=resolve)
+
+    monkeypatch.setattr("trilby.system.mount_table.list_mounts", counted)
+    for entries, reads in ((30, 0), (100, 1)):
+        (tree,) = folders(work, "tree")
+        for number in range(entries):
+            (Path(tree) / str(number)).symlink_to("nowhere")
+        os.mkfifo(f"{tree}/fifo")
+        remove_tree(tree)
+        assert not os.path.lexists(tree)
+        assert len(read) == reads
 
 
 def test_remove_tree_never_enters_a_mount_made_meanwhile(
