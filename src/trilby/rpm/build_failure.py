@@ -126,9 +126,14 @@ def _at_the_end(lines: Sequence[str], spec: Sequence[str]) -> Failure:
     match = _PATH.search(first)
     where = _line_with(spec, match["path"].rpartition("/")[2], "%files") if match else 0
     reason = first.removeprefix("error: ")
-    if not any(_EXECUTING.match(line) for line in lines):
-        return Failure("parse", where, reason, tuple(lines[errors[0] + 1 :][:_SHOWN]))
-    return Failure("%files", where, reason, tuple(lines[errors[0] + 1 :][:_SHOWN]))
+    section = "%files" if any(_EXECUTING.match(line) for line in lines) else "parse"
+    # rpm sums up at the end what it said before.
+    told = {"", "RPM build errors:", reason.strip()}
+    rest: dict[str, None] = {}
+    for line in lines[errors[0] + 1 :]:
+        if line.removeprefix("error: ").strip() not in told:
+            rest.setdefault(line)
+    return Failure(section, where, reason, tuple(rest)[:_SHOWN])
 
 
 def _excerpt(part: Sequence[str]) -> tuple[str, ...]:

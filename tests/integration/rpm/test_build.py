@@ -54,6 +54,7 @@ files:
   - {path: /usr/bin/greet, mode: "0755"}
   - {path: /usr/bin/hi, kind: link, target: greet}
   - {path: /etc/greet.conf, source: greet.conf, kind: config}
+  - {path: /usr/share/man/man1/greet.1, source: greet.1}
 packages:
   - {name: greeter-data, tree: data, under: /usr/share/greeter}
 """
@@ -74,6 +75,7 @@ def greeter(tmp_path: Path) -> Path:
     folder = tmp_path / "greeter"
     write(folder / "usr/bin/greet", "#!/usr/bin/sh\necho greetings\n").chmod(0o755)
     write(folder / "greet.conf", "who=world\n")
+    write(folder / "greet.1", ".TH GREET 1\n")
     write(folder / "data/deep/file", "data\n")
     return write(folder / "greeter.yaml", PREBUILT)
 

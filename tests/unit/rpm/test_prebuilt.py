@@ -66,6 +66,14 @@ def test_units_and_scriptlets_are_one_scriptlet() -> None:
     assert "systemd" not in prebuilt.render(loads(without, "hello.yaml"))
 
 
+def test_pages_are_found_when_rpm_has_compressed_them() -> None:
+    page = "  - {path: /usr/share/man/man1/hello.1}\n"
+    text = TEXT.replace("units:", f"{page}units:")
+    listed = "%attr(-,root,root) /usr/share/man/man1/hello.1*\n"
+    assert listed in prebuilt.render(loads(text, "hello.yaml"))
+    assert listed not in prebuilt.render(loads(f"{text}brp: none\n", "hello.yaml"))
+
+
 def test_a_folder_is_read_in_place() -> None:
     spec = prebuilt.render(loads(TEXT, "hello.yaml"), folder="/a folder")
     assert 'cd "/a folder"' in spec
