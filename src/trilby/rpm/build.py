@@ -48,6 +48,7 @@ __all__ = [
 
 LOG: Final = "build.log"
 ROOT_LOG: Final = "root.log"
+SRPM_LOG: Final = "srpm.log"
 # rpmbuild's exit status when %generate_buildrequires asks for more.
 _WANTS_MORE: Final = 11
 _ROUNDS: Final = 8
@@ -104,10 +105,14 @@ def reproducible(defines: Mapping[str, str] | None = None) -> dict[str, str]:
 def make_srpm(
     source: Source, tools: Tools, results: str, *, defines: Mapping[str, str] | None = None
 ) -> str:
-    """The source package of a spec: its path in ``results``. Raises as build_in_tree()."""
+    """The source package of a spec: its path in ``results``. Raises as build_in_tree().
+
+    The log is there as well if it fails, else not: the directory may be the project's own.
+    """
     results = _directory(results)
-    with _work("") as top, Recorder(results, LOG, silent) as log:
+    with _work("") as top, Recorder(results, SRPM_LOG, silent) as log:
         _in_tree(source, tools, top, log, ("-bs",), defines=defines)
+        os.unlink(log.path)
         (made,) = glob.glob(os.path.join(top, "SRPMS", "*.src.rpm"))
         return shutil.copy(made, results)
 

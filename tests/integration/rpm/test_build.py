@@ -146,6 +146,18 @@ def test_rounds_of_requirements_are_no_failure(hello: Path, place: Place, work: 
         build_in_root(source, place, str(work / "out"))
 
 
+def test_twice_in_the_project_itself(hello: Path, place: Place, work: Path) -> None:
+    """Results that are left in the project are no part of it the next time."""
+    made = []
+    for name in ("one", "two"):
+        source = prepare(str(hello), str(work / name))
+        made.append(Path(make_srpm(source, place.tools, str(hello))).read_bytes())
+        made.append(Path(build_in_root(source, place, str(hello / "results")).srpm).read_bytes())
+    assert made[:2] == made[2:]
+    before = {path.name for path in hello.iterdir()}
+    assert before == {"LICENSE", "pyproject.toml", "results", "say-hello-1.2-1.src.rpm", "src"}
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_leaves_nothing(
     number: signal.Signals, hello: Path, place: Place, work: Path, tmp_path: Path
@@ -214,6 +226,7 @@ def test_in_a_tree_of_tools(tmp_path: Path, tools: Tools, work: Path) -> None:
     assert sums(first) == sums(second)
     alone = Path(make_srpm(source, tools, str(work / "three")))
     assert alone.name in sums(first)
+    assert list(alone.parent.iterdir()) == [alone]
 
 
 @pytest.mark.parametrize(
