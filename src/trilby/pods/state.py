@@ -20,6 +20,7 @@ a power failure no process of a pod lives, and a record that is not whole is und
 from __future__ import annotations
 
 import os
+import re
 from hashlib import sha256
 from typing import Final, TypeVar
 
@@ -30,7 +31,7 @@ from trilby.pods.model_common import Resources
 from trilby.pods.model_container import ContainerConfig
 from trilby.pods.model_sandbox import SandboxConfig
 from trilby.pods.model_status import ContainerUser
-from trilby.system.files import atomic_write
+from trilby.system.files import atomic_write, read_file
 
 CREATING: Final = "creating"
 READY: Final = "ready"
@@ -45,6 +46,9 @@ FOUND: Final = 2000
 
 # What a record is renamed to when its removal begins.
 REMOVED: Final = "removed.json"
+
+# Asked of every name in a directory with all sandboxes, at every list after a change.
+_ID: Final = re.compile("[0-9a-f]{64}")
 
 T = TypeVar("T")
 
@@ -255,7 +259,7 @@ class Layout:
 
 def is_id(name: str) -> bool:
     """Whether it looks like an id: 64 lower-case hex digits."""
-    return len(name) == 64 and not set(name) - set("0123456789abcdef")
+    return _ID.fullmatch(name) is not None
 
 
 def new_id() -> str:
@@ -265,8 +269,7 @@ def new_id() -> str:
 def load(path: str, kind: type[T]) -> T | None:
     """Read a state file; None if there is none. Raises StateCorrupt."""
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        data = read_file(path)
     except (FileNotFoundError, NotADirectoryError):
         return None
     try:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from trilby.system.files import read_file
+
 
 def start_time(pid: int) -> int:
     """When the process started, in clock ticks since boot; 0 if there is none (a zombie too)."""
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            # The name, in parentheses, may have spaces and parentheses itself.
-            fields = file.read().rpartition(b")")[2].split()
+        # The name, in parentheses, may have spaces and parentheses itself.
+        fields = read_file(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return 0
     return 0 if not fields or fields[0] in (b"Z", b"X") else int(fields[19])

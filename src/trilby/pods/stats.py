@@ -156,13 +156,13 @@ class Sampler:
         )
         self._most_records = 2 * (len(sandboxes) + len(containers)) + _FEW
 
-    def interfaces_pids(self, sandbox_id: str, containers: list[Live]) -> list[int]:
-        """Processes that are probably in the pod's network."""
-        pids = [one.live.pid for one in containers]
+    def interfaces_pids(self, sandbox_id: str, containers: list[Live]) -> Iterator[int]:
+        """Processes that are probably in the pod's network; mostly the first will do."""
+        for one in containers:
+            yield one.live.pid
         live = self._layout.load_sandbox_live(sandbox_id)
         if live is not None and live.infra_pid:
-            pids.append(live.infra_pid)
-        return pids
+            yield live.infra_pid
 
     def network_pin(self, sandbox_id: str) -> str:
         return f"{self._layout.sandbox_run(sandbox_id)}/ns/net"

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from trilby.pods.model_status import InterfaceStats
 from trilby.system.errors import HostError
+from trilby.system.files import read_file
 from trilby.system.namespaces import in_netns
 
 # Columns of /proc/<pid>/net/dev after the name: eight for receiving, eight for sending.
@@ -37,8 +38,7 @@ def pod_interfaces(pin: str, pids: Iterable[int]) -> tuple[InterfaceStats, ...]:
 
 
 def _read(path: str) -> str:
-    with open(path, encoding="ascii", errors="replace") as file:
-        return file.read()
+    return read_file(path).decode("ascii", errors="replace")
 
 
 def parse_net_dev(text: str) -> tuple[InterfaceStats, ...]:

@@ -83,6 +83,22 @@ def read_all(fd: int, limit: int = 1 << 30) -> bytes:
     return b"".join(chunks)
 
 
+def read_file(path: str | os.PathLike[str]) -> bytes:
+    """The whole content of a small file that is ours or the kernel's; raises OSError.
+
+    A third of what open() costs, for what is read by hundreds: no buffers, no look at the file.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        data = piece = os.read(fd, 1 << 16)
+        while piece:
+            piece = os.read(fd, 1 << 16)
+            data += piece
+        return data
+    finally:
+        os.close(fd)
+
+
 def read_bytes_limited(path: str | os.PathLike[str], limit: int) -> bytes:
     """The file's content; raises HostError when it has more than ``limit`` bytes, and OSError."""
     with Fd.open(path, os.O_RDONLY) as fd:

@@ -37,6 +37,7 @@ from trilby.pods.state import (
     Layout,
     SandboxLive,
     SandboxRecord,
+    is_id,
     new_id,
 )
 from trilby.pods.state_locks import locked, take_lock, try_lock
@@ -86,6 +87,14 @@ def add_container(layout: Layout, sandbox_id: str, live: ContainerLive | None) -
         os.mkdir(layout.bundle(container_id))
         layout.save_container_live(container_id, live)
     return container_id
+
+
+def test_ids_are_64_lower_case_hex_digits_and_nothing_else() -> None:
+    whole = new_id()
+    assert is_id(whole)
+    for other in ("", whole[1:], whole + "0", "g" + whole[1:], "A" + whole[1:], "٠" + whole[1:]):
+        assert not is_id(other)
+    assert not is_id(whole + "\n") and not is_id(whole[1:] + "\n")
 
 
 def test_sandboxes_are_found_by_prefix_and_state(layout: Layout) -> None:

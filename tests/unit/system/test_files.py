@@ -18,6 +18,7 @@ from trilby.system.files import (
     atomic_write,
     read_all,
     read_bytes_limited,
+    read_file,
     remove_temporaries,
     remove_tree,
     sync_fs,
@@ -99,6 +100,27 @@ def test_read_bytes_limited(tmp_path: Path) -> None:
     assert read_bytes_limited("/proc/self/status", 1 << 20).startswith(b"Name:")
     with pytest.raises(HostError):
         read_bytes_limited("/dev/zero", 1 << 20)
+
+
+def test_read_file_reads_to_the_end_and_leaves_nothing_open(tmp_path: Path) -> None:
+    target = tmp_path / "f"
+    before = os.listdir("/proc/self/fd")
+    for size in (0, 1, 1 << 16, (1 << 16) + 1, 300_000):
+        data = os.urandom(size)
+        target.write_bytes(data)
+        assert read_file(target) == data
+    # Its size is said to be 0, and it comes in pieces.
+    maps = read_file("/proc/self/smaps")
+    assert len(maps) > 1 << 16
+    assert maps.endswith(b"\n")
+    for path, error in (
+        (tmp_path / "missing", FileNotFoundError),
+        (target / "below", NotADirectoryError),
+        (tmp_path, IsADirectoryError),
+    ):
+        with pytest.raises(error):
+            read_file(path)
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_read_all_has_a_limit(tmp_path: Path) -> None:
