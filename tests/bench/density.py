@@ -45,8 +45,9 @@ and the runtime, all at once on this machine's processors; pods of busybox, clas
 there already. All Running: from the Deployment to its last pod, of {pods}. Pod's latency: from the
 kubelet's first sight of a pod to its being seen running, which it looks for once a second. Alone: a
 pod that starts when no other does, before and after the node is full; the runtime's share of it, as
-the kubelet measures it (sandbox, create and start), mean of {alone}. At rest: {rest:.0f} seconds of the
-full node, with what the kubelet asks."""
+the kubelet measures it (sandbox, create and start), medians of {alone}, because now and then a step
+waits for the kernel's grace periods. At rest: {rest:.0f} seconds of the full node, with what the
+kubelet asks."""
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -128,7 +129,7 @@ def _one(folder: Path, other: Runtime | None, settings: Settings) -> dict[str, f
 
 @contextmanager
 def _measured(cluster: Cluster, found: dict[str, float]) -> Iterator[None]:
-    """Milliseconds of each step, as the mean of those that ended meanwhile."""
+    """Milliseconds of each step, as the mean of those that ended meanwhile: of one pod's, one."""
     before = _operations(cluster)
     yield
     after = _operations(cluster)
@@ -138,13 +139,15 @@ def _measured(cluster: Cluster, found: dict[str, float]) -> Iterator[None]:
 
 
 def _alone(cluster: Cluster, name: str) -> dict[str, float]:
-    """Pods one after the other; the first one is no part of it."""
-    found: dict[str, float] = {}
+    """Pods one after the other, medians of each step; the first one is no part of it."""
     _life(cluster, f"{name}-warm")
-    with _measured(cluster, found):
-        for number in range(ALONE):
+    lives: list[dict[str, float]] = []
+    for number in range(ALONE):
+        found: dict[str, float] = {}
+        with _measured(cluster, found):
             _life(cluster, f"{name}-{number}")
-    return found
+        lives.append(found)
+    return {step: statistics.median(life[step] for life in lives) for step in STEPS.values()}
 
 
 def _life(cluster: Cluster, name: str) -> None:
