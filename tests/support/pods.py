@@ -23,6 +23,7 @@ from trilby.pods.model_sandbox import SandboxConfig
 from trilby.pods.network import masquerade
 from trilby.pods.network.builtin import BuiltinNetwork
 from trilby.pods.sandbox_cgroup import whole_cgroup
+from trilby.pods.spec.security import Labels
 from trilby.storage.config import StorageConfig
 from trilby.storage.store import Store
 from trilby.system.mount_table import unmount_tree
@@ -66,7 +67,13 @@ class DirectoryRootfs:
         directory.mkdir(parents=True, exist_ok=True)
 
     def create(
-        self, container_id: str, full_name: str, image: str, metadata: str, ids: IdMappings
+        self,
+        container_id: str,
+        full_name: str,
+        image: str,
+        metadata: str,
+        ids: IdMappings,
+        labels: Labels,
     ) -> ImageFacts:
         root = self.directory / container_id
         for name in FOLDERS:

@@ -228,6 +228,7 @@ def _prepare(
     """Everything that blocks, before hooks; runs in a thread. Also what it mounted for that."""
     # Imported here: the spec builder is large, and this thread runs beside the pod's network.
     from trilby.pods.container_bundle import build_bundle
+    from trilby.pods.container_labels import label_mounts, labels_of
 
     layout = parts.layout
     directory = layout.container_dir(sandbox.id, container_id)
@@ -248,13 +249,15 @@ def _prepare(
         }
     ).decode()
     ids = IdMappings(*user_mappings(sandbox.config.security.namespaces.userns))
+    labels = labels_of(sandbox, config)
     with part("root file system"):
-        image = parts.rootfs.create(container_id, name, config.image.image, metadata, ids)
+        image = parts.rootfs.create(container_id, name, config.image.image, metadata, ids, labels)
     with ExitStack() as mounted:
         with part("mount"):
             rootfs = parts.rootfs.mount(container_id)
         with part("OCI config"):
             built = build_bundle(parts, sandbox, container_id, config, image, rootfs, mounted)
+        label_mounts(built.spec, config, labels)
         record = _record(parts, sandbox, container_id, config, image, built)
         return record, built.spec, mounted.pop_all()
 

@@ -11,6 +11,7 @@ import msgspec
 
 from trilby.oci.image import ImageConfig
 from trilby.oci.runtime import IdMapping
+from trilby.pods.spec.security import Labels
 
 
 class ImageFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,10 +33,17 @@ class RootfsProvider(Protocol):
     """Root file systems by container id. All calls are safe in threads."""
 
     def create(
-        self, container_id: str, full_name: str, image: str, metadata: str, ids: IdMappings
+        self,
+        container_id: str,
+        full_name: str,
+        image: str,
+        metadata: str,
+        ids: IdMappings,
+        labels: Labels,
     ) -> ImageFacts:
         """Make a writable layer over an image, seen through ``ids`` in a user namespace.
 
+        Every file of it has the label for mounts, if there is one.
         Raises an error of kind NotFound without the image.
         """
         ...

@@ -10,6 +10,7 @@ from trilby.errors import NotFound
 from trilby.image.inspect import image_config
 from trilby.image.service import Images
 from trilby.pods.container_rootfs import IdMappings, ImageFacts
+from trilby.pods.spec.security import Labels
 from trilby.storage.records import IDMap, Image
 from trilby.storage.store import Store
 
@@ -34,7 +35,13 @@ class StoreRootfs:
         self.owner = owner
 
     def create(
-        self, container_id: str, full_name: str, image: str, metadata: str, ids: IdMappings
+        self,
+        container_id: str,
+        full_name: str,
+        image: str,
+        metadata: str,
+        ids: IdMappings,
+        labels: Labels,
     ) -> ImageFacts:
         found = self.images.find(image)
         config = image_config(self.store, found)
@@ -43,6 +50,8 @@ class StoreRootfs:
             names=[full_name],
             image=found.id,
             metadata=metadata,
+            mount_label=labels.mount,
+            process_label=labels.process,
             uid_map=[IDMap(one.container_id, one.host_id, one.size) for one in ids.uids],
             gid_map=[IDMap(one.container_id, one.host_id, one.size) for one in ids.gids],
         )

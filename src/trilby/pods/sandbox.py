@@ -40,6 +40,7 @@ from trilby.pods.state import CREATING, READY, SandboxLive, SandboxRecord, new_i
 from trilby.pods.state_locks import Held, forget_locks, locked, take_lock
 from trilby.pods.state_status import sandbox_status
 from trilby.pods.trace import part
+from trilby.system.labels import has_labels
 from trilby.system.mounts import TmpfsMount
 from trilby.system.namespaces import create_pinned
 
@@ -224,6 +225,10 @@ def _make(parts: Parts, record: SandboxRecord, steps: list[AnyStep]) -> None:
         TmpfsMount(
             f"{run}/shm", size=size, mode=0o1777, flags=("nosuid", "nodev", "noexec"), source="shm"
         ).mount()
+        if has_labels():
+            from trilby.pods.container_labels import label_shared
+
+            label_shared(record, f"{run}/shm")
     host_network = sandbox_network.uses_host(record)
     owner = _root_of(record)
     write_files(run, record.hostname, config.dns, host_network=host_network, owner=owner)

@@ -28,8 +28,10 @@ from trilby.pods.spec.namespaces import build_namespaces, build_sysctls, user_ma
 from trilby.pods.spec.resources import build_resources
 from trilby.pods.spec.security import (
     Contexts,
+    Labels,
     build_apparmor,
     build_labels,
+    parse_assignments,
     parse_contexts,
     pod_level,
 )
@@ -214,11 +216,14 @@ def test_masks() -> None:
 def test_labels() -> None:
     level = pod_level("a" * 64)
     assert level == pod_level("a" * 64) != pod_level("b" * 64)
-    contexts = parse_contexts('process = "system_u:system_r:container_t:s0"\n# x\nfile="a:b:c"\n')
+    text = 'process = "system_u:system_r:container_t:s0"\n# x\nfile="a:b:c"\n'
+    contexts = parse_contexts(parse_assignments(text))
     assert contexts == Contexts("system_u:system_r:container_t", "a:b:c")
     labels = build_labels(SELinuxOptions(type="spc_t"), level, contexts, shares_host=False)
     assert labels.process == f"system_u:system_r:spc_t:{level}" and labels.mount == f"a:b:c:{level}"
-    assert build_labels(None, level, contexts, shares_host=True).process == ""
+    assert build_labels(None, level, contexts, shares_host=True) == Labels()
+    privileged = build_labels(None, level, contexts, unconfined=True)
+    assert privileged == Labels("", f"a:b:c:{level}"), "its files are the pod's all the same"
 
 
 def test_apparmor() -> None:

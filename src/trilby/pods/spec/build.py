@@ -35,7 +35,7 @@ from trilby.pods.spec.namespaces import build_namespaces, has_user_namespace, us
 from trilby.pods.spec.process import build_args, build_cwd, build_env
 from trilby.pods.spec.resources import build_resources
 from trilby.pods.spec.seccomp import build_seccomp
-from trilby.pods.spec.security import Labels, build_apparmor, build_labels, pod_level
+from trilby.pods.spec.security import Labels, build_apparmor, container_labels, pod_level
 from trilby.pods.spec.users import missing_ids
 from trilby.system.limits import CAPABILITIES
 
@@ -205,17 +205,11 @@ def _mount_plan(inputs: SpecInputs) -> MountPlan:
 
 
 def _labels(inputs: SpecInputs) -> Labels:
-    security = inputs.request.container.security
-    wanted = security.selinux or inputs.request.sandbox.security.selinux
+    request = inputs.request
     if inputs.selinux is None:
         return Labels()
-    options = security.namespaces
-    return build_labels(
-        wanted,
-        inputs.request.paths.selinux_level or pod_level(inputs.request.paths.id),
-        inputs.selinux,
-        shares_host=security.privileged or NamespaceMode.NODE in (options.pid, options.ipc),
-    )
+    level = request.paths.selinux_level or pod_level(request.paths.id)
+    return container_labels(request.sandbox, request.container, level, inputs.selinux)
 
 
 def _no_labels(inputs: SpecInputs) -> tuple[str, ...]:

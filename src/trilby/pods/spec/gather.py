@@ -13,7 +13,7 @@ from trilby.pods.spec.inputs import SpecInputs, SpecRequest
 from trilby.pods.spec.mount_sources import resolve_sources
 from trilby.pods.spec.rootfs_files import read_in_root
 from trilby.pods.spec.seccomp import DEFAULT_PROFILES
-from trilby.pods.spec.security import CONTEXTS_FILE, Contexts, parse_contexts
+from trilby.pods.spec.security import host_contexts
 from trilby.pods.spec.users import resolve_user
 
 MAX_PROFILE = 4 << 20
@@ -48,7 +48,7 @@ def gather(request: SpecRequest, host: HostFacts | None = None) -> SpecInputs:
         cdi=edits,
         seccomp=_read_profile(name) if name else None,
         seccomp_name=name,
-        selinux=_contexts() if host.selinux else None,
+        selinux=host_contexts() if host.selinux else None,
         apparmor_profiles=_apparmor_profiles() if host.apparmor else None,
     )
 
@@ -91,14 +91,6 @@ def _devices(request: SpecRequest) -> tuple[HostDevice, ...]:
     if request.container.security.privileged and not defaults.privileged_without_host_devices:
         found += host_devices()
     return found + read_devices(request.container.devices)
-
-
-def _contexts() -> Contexts:
-    try:
-        with open(CONTEXTS_FILE) as file:
-            return parse_contexts(file.read())
-    except OSError:
-        return Contexts()
 
 
 def _apparmor_profiles() -> frozenset[str] | None:

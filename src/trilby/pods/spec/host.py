@@ -8,6 +8,7 @@ import platform
 
 import msgspec
 
+from trilby.system.labels import has_labels
 from trilby.system.limits import HostLimits, host_limits
 
 # platform.machine() in the names of Go, which seccomp profiles use.
@@ -67,7 +68,7 @@ def detect_host() -> HostFacts:
         arch=ARCHITECTURES.get(machine, machine),
         kernel=(int(major), int("".join(filter(str.isdigit, minor)) or 0)),
         apparmor=_apparmor_enabled(),
-        selinux=os.path.exists("/sys/fs/selinux/enforce"),
+        selinux=has_labels(),
     )
 
 

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import msgspec
 
 from trilby.pods.errors import InvalidPodConfig
-from trilby.pods.model_common import ProfileType, SecurityProfile, SELinuxOptions
+from trilby.pods.model_common import (
+    NamespaceMode,
+    NamespaceOptions,
+    ProfileType,
+    SecurityProfile,
+    SELinuxOptions,
+)
+from trilby.pods.model_container import ContainerConfig
+from trilby.pods.model_sandbox import SandboxConfig
 
 CATEGORIES = 1024
-CONTEXTS_FILE = "/etc/selinux/targeted/contexts/lxc_contexts"
+SELINUX = "/etc/selinux"
+# A container of this type may touch what it likes, so nothing is labelled for it.
+SUPER_PRIVILEGED = "spc_t"
 
 
 class Contexts(msgspec.Struct, frozen=True):
@@ -28,15 +38,36 @@ class Labels(msgspec.Struct, frozen=True):
     mount: str = ""
 
 
-def parse_contexts(text: str) -> Contexts:
-    """Read lxc_contexts: lines like ``process = "system_u:system_r:container_t:s0"``."""
+def host_contexts() -> Contexts:
+    """Those of the policy that /etc/selinux/config names; Fedora's where it says nothing."""
+    policy = _assignments(f"{SELINUX}/config").get("SELINUXTYPE", "targeted")
+    found = _assignments(f"{SELINUX}/{policy}/contexts/lxc_contexts")
+    return parse_contexts(found)
+
+
+def parse_contexts(found: Mapping[str, str]) -> Contexts:
+    """Of lxc_contexts: lines like ``process = "system_u:system_r:container_t:s0"``."""
+    default = Contexts()
+    process, file = found.get("process", default.process), found.get("file", default.file)
+    return Contexts(":".join(process.split(":")[:3]), ":".join(file.split(":")[:3]))
+
+
+def parse_assignments(text: str) -> dict[str, str]:
+    """``key = "value"`` a line, as the files below /etc/selinux have it."""
     found = {}
     for line in text.splitlines():
         key, equals, value = line.partition("=")
         if equals and not line.lstrip().startswith("#"):
-            found[key.strip()] = ":".join(value.strip().strip('"').split(":")[:3])
-    default = Contexts()
-    return Contexts(found.get("process", default.process), found.get("file", default.file))
+            found[key.strip()] = value.strip().strip('"')
+    return found
+
+
+def _assignments(path: str) -> dict[str, str]:
+    try:
+        with open(path) as file:
+            return parse_assignments(file.read())
+    except OSError:
+        return {}
 
 
 def pod_level(sandbox_id: str) -> str:
@@ -49,10 +80,47 @@ def pod_level(sandbox_id: str) -> str:
     return f"s0:c{low},c{high}"
 
 
-def build_labels(
-    options: SELinuxOptions | None, level: str, contexts: Contexts, *, shares_host: bool
+def sandbox_labels(pod: SandboxConfig, sandbox_id: str, contexts: Contexts) -> Labels:
+    """Of what the containers of a pod have together."""
+    options = pod.security.namespaces
+    return build_labels(
+        pod.security.selinux,
+        pod_level(sandbox_id),
+        contexts,
+        shares_host=_shares_processes(options),
+    )
+
+
+def container_labels(
+    pod: SandboxConfig, container: ContainerConfig, level: str, contexts: Contexts
 ) -> Labels:
-    """Labels of a container. With the host's pid or ipc namespace there is no confinement."""
+    """As CRI-O gives them: its own options, or else those of the pod."""
+    options = container.security.namespaces
+    return build_labels(
+        container.security.selinux or pod.security.selinux,
+        level,
+        contexts,
+        shares_host=_shares_processes(options),
+        unconfined=container.security.privileged or options.network is NamespaceMode.NODE,
+    )
+
+
+def _shares_processes(options: NamespaceOptions) -> bool:
+    return NamespaceMode.NODE in (options.pid, options.ipc)
+
+
+def build_labels(
+    options: SELinuxOptions | None,
+    level: str,
+    contexts: Contexts,
+    *,
+    shares_host: bool = False,
+    unconfined: bool = False,
+) -> Labels:
+    """Labels of a container. With the host's pid or ipc namespace there is no confinement.
+
+    ``unconfined`` (privileged, or in the host's network): only files are labelled.
+    """
     options = options or SELinuxOptions()
     if shares_host:
         return Labels()
@@ -61,7 +129,7 @@ def build_labels(
     level = options.level or level or "s0"
     file_user = options.user or contexts.file.split(":")[0]
     return Labels(
-        ":".join((*process, level)),
+        "" if unconfined else ":".join((*process, level)),
         ":".join((file_user, *contexts.file.split(":")[1:], level)),
     )
 
