@@ -19,6 +19,7 @@ variable TRILBY_HOSTS_LAUNCHER has the last word, and without both it is ``names
     qemu          virtual machines with pure cgroup v2 and the newest systemd; half a minute
     podman        containers with systemd of the image that TRILBY_HOSTS_IMAGE names
 
+TRILBY_HOSTS_KERNEL may have more words for the kernel of virtual machines, as lsm=selinux.
 TRILBY_HOSTS_REPOSITORY may name a folder that is one more signed repository, which hosts know.
 What is here is in TRILBY_HOSTS, or else /dev/shm/trilby-hosts. Needs root.
 """

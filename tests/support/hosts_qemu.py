@@ -92,7 +92,8 @@ def boot(name: str, files: Path) -> None:
     initrd = directory / "initrd"
     initrd.write_bytes(first_root(files, directory / "first-root"))
     tap = f"vm{address_of(name).rpartition('.')[2]}"
-    words = (*KERNEL_WORDS, f"address={address_of(name)}/{LENGTH}", f"gateway={GATEWAY}")
+    more = os.environ.get("TRILBY_HOSTS_KERNEL", "").split()
+    words = (*KERNEL_WORDS, *more, f"address={address_of(name)}/{LENGTH}", f"gateway={GATEWAY}")
     inside = ("nsenter", "--net", "--target", str(fabric_pid()), "--")
     log = directory / "console"
     pid = start(

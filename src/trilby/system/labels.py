@@ -19,8 +19,17 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 def has_labels() -> bool:
-    """Whether this host has SELinux, with a policy, enforced or not."""
-    return os.path.exists("/sys/fs/selinux/enforce")
+    """Whether this host has SELinux with a policy, enforced or not.
+
+    A kernel that has none yet labels nothing, and takes no label: processes are just the kernel's.
+    """
+    if not os.path.exists("/sys/fs/selinux/enforce"):
+        return False
+    try:
+        with open("/proc/self/attr/current", "rb") as file:
+            return file.read().rstrip(b"\0\n") not in (b"", b"kernel")
+    except OSError:
+        return False
 
 
 def get_label(path: str) -> str:

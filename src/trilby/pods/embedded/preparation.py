@@ -95,7 +95,7 @@ def hosts_mount(folder: PodFolder, pod: schema.Pod, facts: PodFacts) -> tuple[Mo
     with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
         file.write(text)
     os.chmod(path, 0o644)
-    return (Mount(container_path="/etc/hosts", host_path=path),)
+    return (Mount(container_path="/etc/hosts", host_path=path, selinux_relabel=True),)
 
 
 def _host_dns() -> DNSConfig:

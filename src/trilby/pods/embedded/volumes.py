@@ -67,7 +67,7 @@ class PodVolumes:
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC))
             os.chmod(path, 0o666)
             where = container.termination_message_path
-            found.append(Mount(container_path=where, host_path=path))
+            found.append(Mount(container_path=where, host_path=path, selinux_relabel=True))
         return found
 
     def path(self, name: str) -> str:
@@ -126,6 +126,8 @@ class PodVolumes:
             readonly=mount.read_only,
             recursive_read_only=mount.read_only and recursive,
             propagation=_PROPAGATION[mount.mount_propagation],
+            # What the host has of its own keeps its SELinux label, as with the kubelet.
+            selinux_relabel=volume.host_path is None,
         )
 
 
