@@ -8,10 +8,17 @@ import os
 import pathlib
 import re
 import subprocess
+import time
+import urllib.request
 
 SOCKET = "/run/trilby/trilby.sock"
-HOST = pathlib.Path("/srv/selinux")
+MANIFESTS = pathlib.Path("/etc/kubernetes/manifests")
+#: Of the host, and of somebody else's pod.
+HOST = pathlib.Path("/srv/host")
+THEIRS = pathlib.Path("/srv/theirs")
+NODE = os.uname().nodename
 LEVEL = "s0:c7,c9"
+PATIENCE = 120
 
 
 def run(*words: str, fails: bool = False) -> str:
@@ -21,7 +28,8 @@ def run(*words: str, fails: bool = False) -> str:
 
 
 def inside(pod: str, script: str, container: str = "main", *, fails: bool = False) -> str:
-    words = ("trilby", "pod", "exec", "--host", SOCKET, "-c", container, pod, "--")
+    name = f"{pod}-{NODE}"
+    words = ("trilby", "pod", "exec", "--host", SOCKET, "-c", container, name, "--")
     return run(*words, "sh", "-c", script, fails=fails)
 
 
@@ -39,7 +47,6 @@ def start(name: str, image: str, spec: dict, **containers: dict) -> None:
         "kind": "Pod",
         "metadata": {"name": name},
         "spec": {
-            "restartPolicy": "Never",
             "terminationGracePeriodSeconds": 1,
             "containers": [
                 {"name": key, "image": image, "command": ["sleep", "1d"], **more}
@@ -48,9 +55,29 @@ def start(name: str, image: str, spec: dict, **containers: dict) -> None:
             **spec,
         },
     }
-    path = HOST / f"{name}.yaml"
-    path.write_text(json.dumps(pod))
-    run("trilby", "pod", "run", "-q", "-d", "--host", SOCKET, str(path))
+    (MANIFESTS / f"{name}.yaml").write_text(json.dumps(pod))
+    end = time.monotonic() + PATIENCE
+    while not runs(f"{name}-{NODE}", len(containers)):
+        assert time.monotonic() < end, f"pod {name} does not run within {PATIENCE} s"
+        time.sleep(1)
+
+
+def runs(name: str, count: int) -> bool:
+    """Whether the kubelet says so of all containers of a static pod."""
+    with urllib.request.urlopen("http://127.0.0.1:10255/pods", timeout=30) as answer:
+        pods = json.load(answer)["items"] or []
+    found = [pod["status"] for pod in pods if pod["metadata"]["name"] == name]
+    states = [one["state"] for status in found for one in status.get("containerStatuses", [])]
+    return [list(state) for state in states] == [["running"]] * count
+
+
+def volumes(host: pathlib.Path) -> dict:
+    return {
+        "volumes": [
+            {"name": "data", "emptyDir": {}},
+            {"name": "host", "hostPath": {"path": str(host)}},
+        ]
+    }
 
 
 def look_at_default() -> str:
@@ -67,39 +94,29 @@ def look_at_default() -> str:
     return own
 
 
-def look_at_options(first: str) -> None:
+def look_at_options() -> None:
     same("a level that is asked for", inside("two", "cat /proc/self/attr/current"),
          f"system_u:system_r:container_t:{LEVEL}")  # fmt: skip
     same("a privileged container", inside("two", "cat /proc/self/attr/current", "free"),
          "system_u:system_r:kernel_t:s0-s0:c0.c1023")  # fmt: skip
     inside("two", "touch /data/mine")
     # Of the right type, and another pod's.
-    (HOST / "theirs").mkdir()
-    (HOST / "theirs/file").write_text("theirs")
-    for path in (HOST / "theirs", HOST / "theirs/file"):
-        os.setxattr(path, "security.selinux", first.encode())
-    assert "Permission denied" in inside("two", "cat /host/theirs/file", fails=True)
-    same("of a privileged one", inside("two", "cat /host/theirs/file", "free"), "theirs")
+    assert "Permission denied" in inside("two", "cat /host/file", fails=True)
+    same("of a privileged one", inside("two", "cat /host/file", "free"), "theirs")
 
 
 def look_at_kubelet() -> None:
     """Volumes of the kubelet's are labelled when it asks for that."""
-    volumes = pathlib.Path("/var/lib/kubelet/pods").glob("*/volumes/kubernetes.io~empty-dir/www")
+    volumes = pathlib.Path("/var/lib/kubelet/pods").glob("*/volumes/kubernetes.io~empty-dir/*")
     labels = [label(path) for path in volumes]
     assert labels and all(":container_file_t:s0:c" in one for one in labels), labels
 
 
 def main() -> None:
-    manifest = next(pathlib.Path("/etc/kubernetes/manifests").glob("web.*")).read_text()
+    manifest = next(MANIFESTS.glob("web.*")).read_text()
     image = re.search(r"image: \"?([^\s\"]+)", manifest)[1]
-    HOST.mkdir()
+    HOST.mkdir(exist_ok=True)
     (HOST / "secret").write_text("secret")
-    spec = {
-        "volumes": [
-            {"name": "data", "emptyDir": {}},
-            {"name": "host", "hostPath": {"path": str(HOST)}},
-        ]
-    }
     mounts = {
         "volumeMounts": [
             {"name": "data", "mountPath": "/data"},
@@ -109,15 +126,20 @@ def main() -> None:
     level = {"securityContext": {"seLinuxOptions": {"level": LEVEL}}}
     privileged = {"securityContext": {"privileged": True}}
     try:
-        start("one", image, spec, main=mounts, other=mounts)
+        start("one", image, volumes(HOST), main=mounts, other=mounts)
         inside("one", "echo shm >/dev/shm/x; echo data >/data/x")
         own = look_at_default()
-        start("two", image, {**spec, **level}, main=mounts, free={**mounts, **privileged})
-        look_at_options(own)
+        THEIRS.mkdir(exist_ok=True)
+        (THEIRS / "file").write_text("theirs")
+        for path in (THEIRS, THEIRS / "file"):
+            os.setxattr(path, "security.selinux", own.encode())
+        spec = {**volumes(THEIRS), **level}
+        start("two", image, spec, main=mounts, free={**mounts, **privileged})
+        look_at_options()
         look_at_kubelet()
     finally:
-        for path in HOST.glob("*.yaml"):
-            run("trilby", "pod", "rm", "--force", "--host", SOCKET, path.stem)
+        for name in ("one", "two"):
+            (MANIFESTS / f"{name}.yaml").unlink(missing_ok=True)
 
 
 main()
