@@ -7,11 +7,11 @@ import contextlib
 import json
 import os
 import random
+import select
 import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -289,7 +289,6 @@ async def test_killed_in_a_pull(
     before = snapshot(store.config.graphroot)
     arguments = [str(peers.graphroot), str(peers.runroot), name, str(context.registries_conf)]
     kill_in_a_pull(arguments)
-    wait_for_workers(str(peers.folder))
     store.recover()
     assert_empty(store, before)
     images = Images(store, context)
@@ -298,6 +297,7 @@ async def test_killed_in_a_pull(
 
 
 def kill_in_a_pull(arguments: list[str]) -> None:
+    """Kill it in the midst, and wait for its workers, which end at their input's end."""
     with subprocess.Popen(
         [sys.executable, "-c", PULL, *arguments],
         stdin=subprocess.PIPE,
@@ -306,25 +306,18 @@ def kill_in_a_pull(arguments: list[str]) -> None:
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"begun\n"
+        # It starts no more of them meanwhile; one may not have come to its job yet.
+        process.send_signal(signal.SIGSTOP)
+        os.waitpid(process.pid, os.WUNTRACED)
+        workers = children_of(process.pid)
         process.send_signal(signal.SIGKILL)
+    for pidfd in workers:
+        ended = select.select([pidfd], [], [], 20)[0]
+        os.close(pidfd)
+        assert ended, "a worker goes on without its caller"
 
 
-def wait_for_workers(folder: str) -> None:
-    """Until no process works in the folder: workers of a killed process end at their input's end."""
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and _workers(folder):
-        time.sleep(0.01)
-    assert not _workers(folder)
-
-
-def _workers(folder: str) -> list[str]:
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        if process.name == str(os.getpid()):
-            continue
-        with contextlib.suppress(OSError):
-            links = [os.readlink(link) for link in (process / "fd").iterdir()]
-            state = " ".join((process / "stat").read_text().split()[:4])
-            waits = (process / "wchan").read_text()
-            found += [f"{state} {waits}: {link}" for link in links if link.startswith(folder)]
-    return found
+def children_of(pid: int) -> list[int]:
+    """A pidfd for each child of any thread of a process that is stopped."""
+    listed = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")]
+    return [os.pidfd_open(int(child)) for text in listed for child in text.split()]
