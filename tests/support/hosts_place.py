@@ -13,6 +13,8 @@ from pathlib import Path
 
 from tests.support.host import ENVIRONMENT
 
+from trilby.pods.state_process import is_alive, start_time
+
 __all__ = [
     "ROOT",
     "address_of",
@@ -90,15 +92,15 @@ def start(*command: str, log: Path, environment: dict[str, str] | None = None) -
 def remember(path: Path, pid: int) -> None:
     """Write down which process it is: its number, and since when it has it."""
     new = path.with_name(f".{path.name}")
-    new.write_text(f"{pid} {_since(pid)}\n")
+    new.write_text(f"{pid} {start_time(pid)}\n")
     new.rename(path)
 
 
 def alive(path: Path) -> int:
     """The process of such a file, if it is there; another one of that number is not it."""
     with contextlib.suppress(OSError, ValueError):
-        pid, since = path.read_text().split()
-        return int(pid) if since == _since(int(pid)) != "" else 0
+        pid, since = map(int, path.read_text().split())
+        return pid if is_alive(pid, since) else 0
     return 0
 
 
@@ -114,18 +116,9 @@ def wait(look: Callable[[], bool], what: str, log: Path, timeout: float = 60) ->
 
 def wait_end(pid: int, timeout: float = 30) -> None:
     end = time.monotonic() + timeout
-    since = _since(pid)
-    while since and _since(pid) == since and time.monotonic() < end:
+    since = start_time(pid)
+    while is_alive(pid, since) and time.monotonic() < end:
         time.sleep(0.05)
-
-
-def _since(pid: int) -> str:
-    """When a process began, in ticks; "" when it is gone, or only waits for its parent."""
-    try:
-        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return words[19] if words[0] != "Z" else ""
 
 
 @contextlib.contextmanager

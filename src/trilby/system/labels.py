@@ -32,16 +32,6 @@ def has_labels() -> bool:
         return False
 
 
-def get_label(path: str) -> str:
-    """The label of a file, of a link its own; "" where there is none. Raises OSError."""
-    try:
-        return os.getxattr(path, ATTRIBUTE, follow_symlinks=False).rstrip(b"\0").decode()
-    except OSError as error:
-        if error.errno in (errno.ENODATA, errno.ENOTSUP):
-            return ""
-        raise
-
-
 def set_label(path: str, label: str) -> None:
     """Label one file. Nothing where the file system has no labels. Raises OSError."""
     with Fd.open(path, _ALONE) as file:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from pathlib import Path
 
 import pytest
+from tests.support.labels import label_of, need_labels
 
 from trilby.oci.runtime import Mount as OciMount
 from trilby.oci.runtime import Spec
@@ -15,7 +14,6 @@ from trilby.pods.errors import InvalidPodConfig
 from trilby.pods.model_common import SELinuxOptions
 from trilby.pods.model_container import ContainerConfig, ContainerSecurity, ImageSpec, Mount
 from trilby.pods.spec.security import Labels
-from trilby.system.labels import ATTRIBUTE, get_label
 
 LABELS = Labels(
     "system_u:system_r:container_t:s0:c1,c2", "system_u:object_r:container_file_t:s0:c1,c2"
@@ -36,11 +34,7 @@ def config(*mounts: Mount, kind: str = "") -> ContainerConfig:
 @pytest.fixture
 def host(tmp_path: Path) -> Path:
     """Directories of the host, where labels can be set."""
-    try:
-        os.setxattr(tmp_path, ATTRIBUTE, b"system_u:object_r:tmp_t:s0")
-    except OSError as error:
-        assert error.errno in (errno.EPERM, errno.ENOTSUP)
-        pytest.skip(f"no labels here: {error}")
+    need_labels(tmp_path)
     for name in ("wanted", "other"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "file").touch()
@@ -70,19 +64,19 @@ def mounts_of(host: Path) -> tuple[Mount, Mount]:
 def test_what_is_asked_for_and_what_is_ours(host: Path) -> None:
     label_mounts(spec_of(host), config(*mounts_of(host)), LABELS)
     for place in ("resolv.conf", "wanted", "wanted/file"):
-        assert get_label(str(host / place)) == LABELS.mount
+        assert label_of(host / place) == LABELS.mount
     for place in ("other", "other/file"):
-        assert get_label(str(host / place)) == ""
+        assert label_of(host / place) == ""
 
 
 def test_nothing_without_selinux(host: Path) -> None:
     label_mounts(spec_of(host), config(*mounts_of(host)), Labels())
-    assert get_label(str(host / "wanted")) == get_label(str(host / "resolv.conf")) == ""
+    assert label_of(host / "wanted") == label_of(host / "resolv.conf") == ""
 
 
 def test_nothing_of_the_pod_for_who_may_do_all(host: Path) -> None:
     label_mounts(spec_of(host), config(*mounts_of(host), kind="spc_t"), LABELS)
-    assert get_label(str(host / "wanted")) == ""
+    assert label_of(host / "wanted") == ""
 
 
 @pytest.mark.parametrize("place", ["/etc", "/usr", "/"])

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from pathlib import Path
 
 import pytest
+from tests.support.labels import label_of, need_labels
 
-from trilby.system.labels import ATTRIBUTE, get_label, label_tree, set_label
+from trilby.system.labels import ATTRIBUTE, label_tree, set_label
 
 LABEL = "system_u:object_r:container_file_t:s0:c1,c2"
 
 
 @pytest.fixture
 def writable(tmp_path: Path) -> Path:
-    """A directory in which labels can be set: by root, on a file system that keeps them."""
-    try:
-        os.setxattr(tmp_path, ATTRIBUTE, b"system_u:object_r:tmp_t:s0")
-    except OSError as error:
-        assert error.errno in (errno.EPERM, errno.ENOTSUP)
-        pytest.skip(f"no labels here: {error}")
+    """A directory in which labels can be set."""
+    need_labels(tmp_path)
     return tmp_path
 
 
@@ -37,16 +33,16 @@ def test_a_tree_is_labelled_and_no_link_is_followed(writable: Path) -> None:
     label_tree(str(tree), LABEL)
     places = [tree, *tree.rglob("*")]
     assert len(places) == 7
-    assert {get_label(str(place)) for place in places} == {LABEL}
-    assert get_label(str(outside)) == get_label(str(outside / "file")) == ""
+    assert {label_of(place) for place in places} == {LABEL}
+    assert label_of(outside) == label_of(outside / "file") == ""
 
 
 def test_one_file_is_labelled(writable: Path) -> None:
     (writable / "file").touch()
     label_tree(str(writable / "file"), LABEL)
-    assert get_label(str(writable / "file")) == LABEL
+    assert label_of(writable / "file") == LABEL
     set_label(str(writable), LABEL)
-    assert get_label(str(writable)) == LABEL
+    assert label_of(writable) == LABEL
 
 
 def test_a_label_that_is_there_is_not_written_again(writable: Path) -> None:
@@ -64,7 +60,7 @@ def test_deep_trees_take_no_descriptor_each(writable: Path) -> None:
         place = place / "d"
         place.mkdir()
     label_tree(str(writable), LABEL)
-    assert get_label(str(place)) == LABEL
+    assert label_of(place) == LABEL
 
 
 def test_file_systems_without_labels_are_left_alone() -> None:
